@@ -1,0 +1,271 @@
+"""Loads and runs a .lil model. The same file runs on MicroPython (1.24 and later) and CPython."""
+
+import gc
+import os
+import struct
+from array import array
+
+import _lilliput
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(value):
+        return value
+
+
+# native_modules/core/lilliput.h: lil_status, lil_field_id
+_DONE = const(0x7FFF)
+_ARENA_BYTES = const(0)
+_CONTEXT_BYTES = const(1)
+_INPUT_COUNT = const(2)
+_OUTPUT_COUNT = const(3)
+_LABELS_OFFSET = const(4)
+_LABELS_BYTES = const(5)
+_INPUT_RANK = const(6)
+_OUTPUT_RANK = const(11)
+# what follows a port's rank, in this order
+_SHAPE = const(1)
+_SCALE = const(2)
+_ZERO_POINT = const(3)
+_DTYPE = const(4)
+
+_SEQUENCES = (list, tuple)
+_DTYPES = ("int8", "int32")
+_TYPECODES = ("b", "i")
+
+
+class Port:
+    """An input or output: shape (batch included), scale, zero_point, dtype, size (elements).
+
+    real = scale * (value - zero_point)
+    """
+
+    def __init__(self, file, rank, index):
+        axes = range(_lilliput.field(file, rank, index))
+        self.shape = tuple(_lilliput.field(file, rank + _SHAPE, index * 8 + i) for i in axes)
+        bits = _lilliput.field(file, rank + _SCALE, index) & 0xFFFFFFFF
+        self.scale = struct.unpack("<f", struct.pack("<I", bits))[0]
+        self.zero_point = _lilliput.field(file, rank + _ZERO_POINT, index)
+        self._type = _lilliput.field(file, rank + _DTYPE, index)
+        self.dtype = _DTYPES[self._type]
+        self.size = 1
+        for extent in self.shape:
+            self.size *= extent
+
+    def buffer(self):
+        """A zeroed array that holds this port's values: 'b' (int8) or 'i' (int32)."""
+        return array(_TYPECODES[self._type], bytes(self.size * (1, 4)[self._type]))
+
+
+class Model:
+    """A loaded model. Not for two threads at once; models may share an arena one after another.
+
+    inputs, outputs: lists of Port; input, output: the first of each.
+    arena_bytes: the working memory of an inference, allocated when the model is loaded.
+    """
+
+    def __init__(self, file, arena=None):
+        _lilliput.verify(file)
+        self.arena_bytes = size = _lilliput.field(file, _ARENA_BYTES, 0)
+        if arena is None:
+            arena = _allocate(size, "the model's arena")
+        elif len(arena) < size:
+            raise ValueError("arena holds %d bytes, the model needs %d" % (len(arena), size))
+        self._file = file
+        self._arena = arena
+        self._context = bytearray(_lilliput.field(file, _CONTEXT_BYTES, 0))
+        self._labels = None
+        self._wanted = -1
+        inputs = range(_lilliput.field(file, _INPUT_COUNT, 0))
+        outputs = range(_lilliput.field(file, _OUTPUT_COUNT, 0))
+        self.inputs = [Port(file, _INPUT_RANK, i) for i in inputs]
+        self.outputs = [Port(file, _OUTPUT_RANK, i) for i in outputs]
+
+    @property
+    def input(self):
+        return self.inputs[0]
+
+    @property
+    def output(self):
+        return self.outputs[0]
+
+    @property
+    def labels(self):
+        """The labels stored in the model, a list of str; empty when there are none."""
+        if self._labels is None:
+            file = self._opened()
+            first = _lilliput.field(file, _LABELS_OFFSET, 0)
+            count = _lilliput.field(file, _LABELS_BYTES, 0)
+            text = str(memoryview(file)[first : first + count], "utf-8")
+            self._labels = text.rstrip("\n").split("\n") if text else []
+        return self._labels
+
+    def infer(self, x=None, out=None, raw=False):
+        """Runs the model on x, returns its raw output: array('b'), or array('i') of an arg max.
+
+        x: a buffer, or a list of them for several inputs. Its typecode says what it holds:
+        'b' int8, the input tensor as it is; 'B' (and bytes) uint8, such as pixels, through the
+        model's preprocessing table; 'f' reals. With raw=True, bytes hold int8 (and are copied).
+        x=None takes the rows given to feed().
+        out: written and returned instead of a new array; then nothing is allocated.
+        With several outputs, out and what is returned are lists.
+        ValueError: x or out has a type or a size that the model does not take.
+        """
+        if x is not None:
+            self._run(x, raw)
+        elif self._wanted != _DONE:
+            raise ValueError("nothing to infer: pass x, or feed() rows until it returns True")
+        return self._read(out)
+
+    def feed(self, rows, raw=False):
+        """Takes the next whole rows of the input, computes what they allow. True at the end.
+
+        The first call starts an inference; after True, infer() returns the outputs. With several
+        inputs, `wanted` is the index of the one whose rows come next.
+        """
+        file = self._opened()
+        if self._wanted < 0 or self._wanted == _DONE:
+            self._begin()
+        if raw:
+            rows = _signed(rows)
+        self._wanted = _lilliput.run(file, self._context, self._arena, rows)
+        return self._wanted == _DONE
+
+    @property
+    def wanted(self):
+        """Index of the input whose rows feed() takes next."""
+        return 0 if self._wanted < 0 or self._wanted == _DONE else self._wanted
+
+    def predict(self, inputs):
+        """Runs the model on a list of inputs (see infer), returns a list of array('f') of reals."""
+        self._run(inputs, False)
+        return [_reals(port, self._values(i)) for i, port in enumerate(self.outputs)]
+
+    def top(self, n=5):
+        """The n best classes of the last inference: a list of (label, score), best first.
+
+        A class without a label appears as its index. Reads the first output.
+        """
+        if self._wanted != _DONE:
+            raise ValueError("no inference has run: call infer() first")
+        port = self.output
+        values = self._values(0)
+        if port.dtype == "int32":
+            return [(self._label(value), 1.0) for value in values[:n]]
+        order = sorted(range(port.size), key=lambda i: -values[i])[:n]
+        return [(self._label(i), port.scale * (values[i] - port.zero_point)) for i in order]
+
+    def deinit(self):
+        """Frees the arena and the file. The model cannot be used afterwards."""
+        self._file = self._arena = self._context = self._labels = None
+        self._wanted = -1
+
+    def __enter__(self):
+        self._opened()
+        return self
+
+    def __exit__(self, *error):
+        self.deinit()
+
+    def _opened(self):
+        if self._file is None:
+            raise ValueError("the model was deinitialised: load it again")
+        return self._file
+
+    def _begin(self):
+        self._wanted = -1
+        _lilliput.begin(self._opened(), self._context)
+
+    def _run(self, x, raw):
+        self._begin()
+        several = isinstance(x, _SEQUENCES)
+        count = len(x) if several else 1
+        if count != len(self.inputs):
+            raise ValueError(
+                "the model has %d inputs, %d given: pass a list with a buffer for each"
+                % (len(self.inputs), count)
+            )
+        wanted = _lilliput.run(self._file, self._context, self._arena, b"")
+        while wanted != _DONE:
+            index = wanted
+            rows = x[index] if several else x
+            if raw:
+                rows = _signed(rows)
+            wanted = _lilliput.run(self._file, self._context, self._arena, rows)
+            if wanted == index:
+                size = self.inputs[index].size
+                raise ValueError("input %d is too small: the model takes %d values" % (index, size))
+        self._wanted = _DONE
+
+    def _read(self, out):
+        if len(self.outputs) == 1:
+            return self._values(0, out)
+        if out is None:
+            return [self._values(i) for i in range(len(self.outputs))]
+        if len(out) != len(self.outputs):
+            raise ValueError("the model has %d outputs, out has %d" % (len(self.outputs), len(out)))
+        for i in range(len(out)):
+            self._values(i, out[i])
+        return out
+
+    def _values(self, index, out=None):
+        file = self._opened()
+        if out is None:
+            out = self.outputs[index].buffer()
+        _lilliput.read_output(file, self._arena, index, out)
+        return out
+
+    def _label(self, index):
+        return self.labels[index] if 0 <= index < len(self.labels) else index
+
+
+def load(source, arena=None):
+    """Loads a .lil model from a path, or from a buffer that holds the file.
+
+    A file in a ROMFS, or a buffer, is used in place; any other file is read into RAM.
+    arena: a bytearray of at least arena_bytes to work in, instead of a new one.
+    OSError: no such file. ValueError: not a sound model. MemoryError: says how much is missing.
+    """
+    return Model(_read_file(source) if isinstance(source, str) else source, arena)
+
+
+def _read_file(path):
+    try:
+        size = os.stat(path)[6]
+        file = open(path, "rb")
+    except OSError as error:
+        raise OSError(error.args[0], "cannot read model '%s'" % path)
+    with file:
+        try:
+            return memoryview(file)  # a ROMFS: the file's bytes where they lie
+        except TypeError:
+            pass
+        data = _allocate(size, "model '%s' (put it in a ROMFS to need none)" % path)
+        if file.readinto(data) != size:
+            raise OSError(5, "cannot read model '%s' whole" % path)
+        return data
+
+
+def _allocate(size, purpose):
+    gc.collect()
+    try:
+        return bytearray(size)
+    except MemoryError:
+        pass
+    free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+    raise MemoryError(
+        "%d bytes wanted for %s, %d free: load it earlier, before the heap is in pieces, "
+        "or convert with --sram" % (size, purpose, free)
+    )
+
+
+def _signed(rows):
+    return array("b", rows if isinstance(rows, (bytes, bytearray)) else bytes(rows))
+
+
+def _reals(port, values):
+    scale = port.scale
+    zero_point = port.zero_point
+    return array("f", [scale * (value - zero_point) for value in values])

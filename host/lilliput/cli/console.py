@@ -1,0 +1,110 @@
+"""What all commands share: how they report progress and fail."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+    from rich.table import Table
+
+Progress = Callable[[str, int, int], None]
+
+_TABLE_WIDTH = 100
+_UNITS = {"": 1, "K": 1024, "M": 1024**2}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a usage error in one sentence, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def byte_count(text: str) -> int:
+    """The number of bytes that "65536", "64K" or "64 KB" stands for; 1 K is 1024 bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KM]?)I?B?", text.strip().upper())
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or 64K, or 1M")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people, exact: "4,096 bytes"."""
+    return f"{count:,} bytes"
+
+
+def port_text(port: dict[str, Any]) -> str:
+    """A port in one line: shape, type and what its numbers mean."""
+    text = f"{port['dtype']} {shape_text(port['shape'])}"
+    if port["dtype"] == "int8":
+        text += f", real = {port['scale']:.6g} * (value - {port['zero_point']})"
+    return text
+
+
+def wide_console() -> Console:
+    """A console on stdout that is wide enough for the tables, also where there is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.width = max(console.width, _TABLE_WIDTH)
+    return console
+
+
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """A table without rules between its columns; without columns, one of names and values."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if columns else None,
+        show_header=bool(columns),
+        pad_edge=False,
+    )
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape in one word: 1x96x96x3."""
+    return "x".join(map(str, shape))
+
+
+def fail(message: str) -> int:
+    """Prints an error in one line on stderr; returns the exit code."""
+    print(f"lilliput: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+@contextmanager
+def progress_bars(shown: bool) -> Iterator[Progress]:
+    """A function that draws one progress bar a stage on stderr: (stage, done, total)."""
+    if not shown:
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report

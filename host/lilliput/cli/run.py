@@ -1,0 +1,87 @@
+"""`lilliput run`: one inference on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .. import execution
+from ..samples import read_input
+from .console import plain_table, shape_text, size_text, wide_console
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the model and prints its classes or outputs, its time and its arena."""
+    data = execution.read_model(options.model)
+    ports = execution.ports_of(data)
+    inputs = read_input(options.input, [port.shape for port in ports.inputs], ports.input_names)
+    engine = execution.run_on_unix if options.on == "unix" else execution.run_on_host
+    inference = engine(data, inputs)
+    if options.output is not None:
+        write_outputs(options.output, inference.outputs)
+    best = execution.best_classes(inference.outputs[0], ports, options.top)
+    if options.json:
+        print(json.dumps(_summary(options, inference, ports, best)))
+    else:
+        _print(options, inference, ports, best)
+
+
+def write_outputs(path: Path, outputs: list[np.ndarray]) -> None:
+    """Writes the raw output tensors: a `.npy` file, or a `.npz` when there are several.
+
+    Raises ValueError when there are several and the path does not end in `.npz`.
+    """
+    if path.suffix.lower() == ".npz":
+        with open(path, "wb") as file:
+            np.savez(file, **{f"output_{i}": array for i, array in enumerate(outputs)})
+        return
+    if len(outputs) > 1:
+        raise ValueError(f"the model has {len(outputs)} outputs: write them to a .npz file")
+    with open(path, "wb") as file:
+        np.save(file, outputs[0])
+
+
+def _summary(
+    options: argparse.Namespace,
+    inference: execution.Inference,
+    ports: execution.Ports,
+    best: list[tuple[str, float]],
+) -> dict:
+    return {
+        "on": options.on,
+        "milliseconds": inference.milliseconds,
+        "arena_bytes": inference.arena_bytes,
+        "outputs": [
+            {"shape": list(array.shape), "dtype": str(array.dtype)} | port.as_json()
+            for array, port in zip(inference.outputs, ports.outputs, strict=True)
+        ],
+        "top": [{"label": label, "score": score} for label, score in best],
+    }
+
+
+def _print(
+    options: argparse.Namespace,
+    inference: execution.Inference,
+    ports: execution.Ports,
+    best: list[tuple[str, float]],
+) -> None:
+    console = wide_console()
+    if best:
+        table = plain_table("class", "score")
+        for label, score in best:
+            table.add_row(label, f"{score:.4f}")
+        console.print(table)
+    else:
+        table = plain_table("output", "shape", "lowest", "highest", "mean")
+        for index, (array, port) in enumerate(zip(inference.outputs, ports.outputs, strict=True)):
+            reals = port.reals(array)
+            figures = (f"{value:.4g}" for value in (reals.min(), reals.max(), reals.mean()))
+            table.add_row(str(index), shape_text(port.shape), *figures)
+        console.print(table)
+    where = "MicroPython's Unix port" if options.on == "unix" else "this Python"
+    console.print(
+        f"{inference.milliseconds:.1f} ms in {where}, arena {size_text(inference.arena_bytes)}"
+    )

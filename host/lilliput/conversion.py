@@ -1,0 +1,287 @@
+"""From a model of TensorFlow's world to a `.lil` file: import, simplify, quantise, plan, write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__, samples
+from .graph import Graph, Tensor
+from .passes.simplify import simplify
+
+if TYPE_CHECKING:
+    from .planner.plan import Plan
+    from .quantize import Report
+
+Progress = Callable[[str, int, int], None]
+CalibrationSource = (
+    str
+    | os.PathLike[str]
+    | np.ndarray
+    | Sequence[np.ndarray]
+    | Iterable[Sequence[np.ndarray]]
+)
+
+DEFAULT_PIXEL_RANGE = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model.
+
+    data: the `.lil` file. report: what quantisation cost, layer by layer; None for a model that
+    was int8. summary: `arena_bytes`, `flash_bytes`, `macs`, `operators`, `input`, `output` (dicts of
+    name, shape, dtype, scale, zero_point), `inputs`, `outputs`, all in plain types.
+    warnings: what the user should know, a sentence each.
+    """
+
+    data: bytes
+    report: Report | None
+    summary: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def convert(
+    model: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    calibrate: CalibrationSource | None = None,
+    sram: int | None = None,
+    labels: Sequence[str] = (),
+    input_range: tuple[float, float] | None = None,
+    method: str = "minmax",
+    bias_correction: bool = True,
+    max_samples: int = 256,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Makes a `.lil` of a model, and writes it to `output` if given (all of it, or nothing).
+
+    model: path of a `.tflite`, `.keras` or `.h5` file or a SavedModel folder, the bytes of a
+        `.tflite`, or a live Keras model. An int8 model is taken bit for bit.
+    calibrate: what a float model is quantised with: a folder of images, a `.npz` or `.npy` file,
+        or arrays [samples, *input shape], one an input; see `samples.read_calibration`.
+    sram: bytes the arena may have at most.
+    labels: names of the classes, stored in the file.
+    input_range: the reals that pixel values 0 and 255 stand for. By default 0 and 1 when images
+        calibrate a float model; otherwise the ends of the int8 range of an image-like input.
+    method: how ranges of activations are chosen: "minmax", "average", "percentile" or "mse".
+    progress: called with (stage, done, total).
+
+    Raises OSError when a file is missing, UnsupportedModel (a ValueError) naming the operator that
+    cannot be run, ValueError when the data does not fit the model or the arena exceeds `sram`,
+    ImportError when a Keras model is given and TensorFlow is not installed.
+    """
+    from .lower import lower
+    from .planner import plan as make_plan
+
+    tell = progress or (lambda stage, done, total: None)
+    _check_options(input_range, sram)
+    tell("import", 0, 1)
+    graph, source = _imported(model)
+    graph = simplify(graph)
+    tell("import", 1, 1)
+    report = None
+    warnings: tuple[str, ...] = ()
+    if is_float(graph):
+        graph, report, used_range = _quantized(
+            graph, calibrate, input_range, method, bias_correction, max_samples, tell
+        )
+        if input_range is None and used_range is not None:
+            warnings = (
+                f"pixels 0 to 255 were taken as {used_range[0]:g} to {used_range[1]:g}; "
+                "if the model was trained on another range, say --input-range",
+            )
+            input_range = used_range
+        source["quantization"] = {"method": method, "bias_correction": bias_correction}
+    elif calibrate is not None:
+        warnings = ("the model is int8 already: the calibration data was not used",)
+    input_range = input_range or _full_range(graph)
+    tell("plan", 0, 1)
+    plan = make_plan(lower(graph))
+    if sram is not None and plan.arena_bytes > sram:
+        raise ValueError(_too_large(plan, sram))
+    data = _written(plan, labels, source, input_range)
+    tell("plan", 1, 1)
+    if output is not None:
+        write_atomically(Path(output), data)
+    return Conversion(data, report, _summary(plan, data, labels), warnings)
+
+
+def is_float(graph: Graph) -> bool:
+    """Whether the graph computes with reals and must be quantised."""
+    return any(graph.tensors[index].dtype == np.float32 for index in graph.inputs)
+
+
+def read_labels(path: Path) -> list[str]:
+    """Class labels from a UTF-8 text file, one a line; empty lines at the end do not count.
+
+    Raises OSError when it is missing, ValueError when it is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: save the labels as UTF-8") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name and renames it, so that no half file is ever seen."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _check_options(input_range: tuple[float, float] | None, sram: int | None) -> None:
+    if input_range is not None and not input_range[0] < input_range[1]:
+        raise ValueError(
+            f"input range {input_range[0]:g} to {input_range[1]:g} is empty: give the lower end "
+            "first, such as -1 1"
+        )
+    if sram is not None and sram <= 0:
+        raise ValueError(f"sram must be a positive number of bytes, not {sram}")
+
+
+def _imported(model: Any) -> tuple[Graph, dict[str, Any]]:
+    from .importers.tflite import read_tflite
+
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return read_tflite(bytes(model)), _origin("model", bytes(model))
+    if not isinstance(model, (str, os.PathLike)):
+        from .importers.keras import read_keras
+
+        graph = read_keras(model)
+        return graph, {"source": graph.name}
+    path = Path(model)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such model")
+    if path.suffix.lower() == ".lil":
+        raise ValueError(f"{path} is a .lil file already: run it with `lilliput run`")
+    if path.is_dir() or path.suffix.lower() in {".keras", ".h5", ".hdf5"}:
+        from .importers.keras import read_keras
+
+        return read_keras(path), {"source": path.name}
+    data = path.read_bytes()
+    return read_tflite(data, path.stem), _origin(path.name, data)
+
+
+def _origin(name: str, data: bytes) -> dict[str, Any]:
+    return {"source": name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _quantized(
+    graph: Graph,
+    calibrate: CalibrationSource | None,
+    input_range: tuple[float, float] | None,
+    method: str,
+    bias_correction: bool,
+    max_samples: int,
+    tell: Progress,
+) -> tuple[Graph, Report, tuple[float, float] | None]:
+    """The int8 graph, its report, and the range that pixels were mapped to, if any were."""
+    from .quantize import Options, quantize
+
+    ports = [graph.tensors[index] for index in graph.inputs]
+    if calibrate is None:
+        shapes = ", ".join(f"{port.name!r} {list(port.shape)}" for port in ports)
+        raise ValueError(
+            f"the model is float and must be quantised with typical inputs: pass --calibrate with "
+            f"a folder of images or a .npz file (inputs: {shapes})"
+        )
+    source = Path(calibrate) if isinstance(calibrate, (str, os.PathLike)) else calibrate
+    if isinstance(source, Path) and not source.exists():
+        raise FileNotFoundError(f"{source}: no such calibration data")
+    read = samples.read_calibration(
+        source,
+        [port.name for port in ports],
+        [port.shape for port in ports],
+        input_range or DEFAULT_PIXEL_RANGE,
+        limit=max_samples,
+        progress=lambda done, total: tell("read samples", done, total),
+    )
+    options = Options(method=method, bias_correction=bias_correction)
+    quantized, report = quantize(graph, read.samples, options, tell)
+    return quantized, report, input_range or (DEFAULT_PIXEL_RANGE if read.took_pixels else None)
+
+
+def _full_range(graph: Graph) -> tuple[float, float] | None:
+    """The reals at the ends of the int8 range of an image-like input, else None."""
+    port = graph.tensors[graph.inputs[0]]
+    if len(graph.inputs) != 1 or not samples.takes_images(port.shape) or port.quantization is None:
+        return None
+    scale = float(port.quantization.scale[0])
+    zero_point = int(port.quantization.zero_point[0])
+    return scale * (-128 - zero_point), scale * (127 - zero_point)
+
+
+def _written(
+    plan: Plan,
+    labels: Sequence[str],
+    source: dict[str, Any],
+    input_range: tuple[float, float] | None,
+) -> bytes:
+    from .format import write
+
+    program = plan.program
+    provenance = {
+        "tool": f"lilliput {__version__}",
+        **source,
+        "inputs": [port.name for port in program.inputs],
+        "outputs": [port.name for port in program.outputs],
+    }
+    return write(program, plan, labels=labels, provenance=provenance, input_range=input_range)
+
+
+def _port(port: Any, tensor: Any) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "dtype": tensor.dtype,
+        "scale": float(port.scale),
+        "zero_point": int(port.zero_point),
+    }
+
+
+def _summary(plan: Plan, data: bytes, labels: Sequence[str]) -> dict[str, Any]:
+    program = plan.program
+    inputs = [_port(port, program.tensors[port.tensor]) for port in program.inputs]
+    outputs = [_port(port, program.tensors[port.tensor]) for port in program.outputs]
+    return {
+        "name": program.name,
+        "arena_bytes": plan.arena_bytes,
+        "flash_bytes": len(data),
+        "macs": program.macs,
+        "operators": sum(step.kind != "INPUT" for step in program.steps),
+        "input": inputs[0] if inputs else None,
+        "output": outputs[0],
+        "inputs": inputs,
+        "outputs": outputs,
+        "labels": len(labels),
+    }
+
+
+def _too_large(plan: Plan, sram: int) -> str:
+    peak = plan.peak_segment
+    step = plan.program.steps[plan.segments[peak].first]
+    held = [block for block in plan.blocks if block.first_segment <= peak <= block.last_segment]
+    largest = max(held, key=lambda block: block.bytes)
+    return (
+        f"the model needs an arena of {plan.arena_bytes:,} bytes, "
+        f"{plan.arena_bytes - sram:,} more than the {sram:,} allowed: the peak is at operator "
+        f"{step.kind} ({step.name}), where {largest.name} alone takes {largest.bytes:,} bytes; "
+        "make that map smaller (a smaller input, fewer channels) or allow more"
+    )

@@ -1,0 +1,1 @@
+"""Writing the intermediate representation to other engines' model formats."""

@@ -1,0 +1,172 @@
+"""From the int8 graph to a program: TFLite operators become the kernels of the C core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..graph import Graph, Operator, UnsupportedModel
+from ..program import Edge, Port, Program, Step
+from . import arithmetic, movement, weights
+from .builder import Builder
+
+Lowering = Callable[[Builder, Operator], None]
+
+
+def _lowerings() -> Mapping[str, Lowering]:
+    """How each TFLite operator is lowered: a new operator is added here."""
+    return {
+        "CONV_2D": weights.lower_convolution,
+        "DEPTHWISE_CONV_2D": weights.lower_convolution,
+        "TRANSPOSE_CONV": weights.lower_transposed_convolution,
+        "FULLY_CONNECTED": weights.lower_fully_connected,
+        "ADD": arithmetic.lower_binary,
+        "SUB": arithmetic.lower_binary,
+        "MUL": arithmetic.lower_binary,
+        "LOGISTIC": arithmetic.lower_table,
+        "TANH": arithmetic.lower_table,
+        "RELU": arithmetic.lower_table,
+        "RELU6": arithmetic.lower_table,
+        "RELU_N1_TO_1": arithmetic.lower_table,
+        "LEAKY_RELU": arithmetic.lower_table,
+        "HARD_SWISH": arithmetic.lower_table,
+        "QUANTIZE": arithmetic.lower_table,
+        "PRELU": arithmetic.lower_prelu,
+        "SOFTMAX": arithmetic.lower_softmax,
+        "MEAN": arithmetic.lower_mean,
+        "ARG_MAX": arithmetic.lower_argmax,
+        "AVERAGE_POOL_2D": movement.lower_pool,
+        "MAX_POOL_2D": movement.lower_pool,
+        "PAD": movement.lower_pad,
+        "PADV2": movement.lower_pad,
+        "CONCATENATION": movement.lower_concatenation,
+        "STRIDED_SLICE": movement.lower_slice,
+        "SLICE": movement.lower_slice,
+        "TRANSPOSE": movement.lower_transpose,
+        "RESHAPE": movement.lower_reshape,
+        "RESIZE_NEAREST_NEIGHBOR": movement.lower_resize_nearest,
+        "RESIZE_BILINEAR": movement.lower_resize_bilinear,
+    }
+
+
+def supported_operators() -> list[str]:
+    """TFLite's names of the int8 operators that can be lowered."""
+    return sorted(_lowerings())
+
+
+def lower(graph: Graph) -> Program:
+    """The program of an int8 graph with int8 inputs.
+
+    Raises UnsupportedModel, naming the operator and its tensor, for what the core cannot run.
+    """
+    builder = Builder(graph)
+    lowerings = _lowerings()
+    inputs = tuple(_lower_input(builder, position) for position in range(len(graph.inputs)))
+    for op in graph.operators:
+        name = graph.tensors[op.outputs[0]].name
+        if op.kind not in lowerings:
+            raise UnsupportedModel(
+                f"operator {op.kind} ({name}) is not supported; remove it from the model, or end "
+                "the model before it and compute the rest in Python"
+            )
+        for index in (*op.inputs, *op.outputs):
+            _require_int8(graph, op, index)
+        lowerings[op.kind](builder, op)
+    outputs = tuple(_lower_output(builder, index) for index in graph.outputs)
+    return _without_unused(
+        Program(tuple(builder.tensors), tuple(builder.steps), inputs, outputs, graph.name)
+    )
+
+
+def _require_int8(graph: Graph, op: Operator, index: int) -> None:
+    if index < 0 or graph.tensors[index].is_constant:
+        return
+    tensor = graph.tensors[index]
+    is_index = op.kind == "ARG_MAX" and index in op.outputs
+    if tensor.dtype != np.int8 and not is_index:
+        raise UnsupportedModel(
+            f"{op.kind}: tensor {tensor.name} is {tensor.dtype}; the engine computes in int8: "
+            "quantise the model fully, or convert the float model with --calibrate"
+        )
+
+
+def _lower_input(builder: Builder, position: int) -> Port:
+    index = builder.graph.inputs[position]
+    tensor = builder.graph.tensors[index]
+    if tensor.dtype != np.int8:
+        raise UnsupportedModel(
+            f"input {tensor.name} is {tensor.dtype}; the engine computes in int8: quantise the "
+            "model fully, or convert the float model with --calibrate"
+        )
+    target = builder.map_of(index)
+    builder.add("INPUT", target, (), parameters={"words": {"input": position}})
+    return Port(target, tensor.name, tensor.shape, builder.scale(index), builder.zero_point(index))
+
+
+def _lower_output(builder: Builder, index: int) -> Port:
+    tensor = builder.graph.tensors[index]
+    source = builder.map_of(index)
+    root = source
+    while builder.tensors[root].view_of is not None:
+        root = builder.tensors[root].view_of or 0
+    writer = next((step for step in builder.steps if step.output == root), None)
+    if writer is None or writer.kind == "INPUT":
+        source = _copy(builder, source)
+    quantization = tensor.quantization
+    return Port(
+        source,
+        tensor.name,
+        tensor.shape,
+        1.0 if quantization is None else float(quantization.scale[0]),
+        0 if quantization is None else int(quantization.zero_point[0]),
+    )
+
+
+def _copy(builder: Builder, source: int) -> int:
+    """A map of its own for an output that is an input or a constant."""
+    original = builder.tensors[source]
+    builder.tensors.append(replace(original, constant=None, view_of=None))
+    target = len(builder.tensors) - 1
+    identity = np.arange(-128, 128).astype(np.int8).tobytes()
+    edge = builder.straight_edge(source)
+    builder.add("TABLE", target, (edge,), is_pointwise=True, constants=identity)
+    return target
+
+
+def _without_unused(program: Program) -> Program:
+    """The program without maps that nothing reads or writes."""
+    used = {port.tensor for port in (*program.inputs, *program.outputs)}
+    for step in program.steps:
+        used |= {step.output, *(edge.tensor for edge in step.edges)}
+    for index in sorted(used, reverse=True):
+        parent = program.tensors[index].view_of
+        while parent is not None:
+            used.add(parent)
+            parent = program.tensors[parent].view_of
+    order = sorted(used)
+    renumbered = {old: new for new, old in enumerate(order)}
+    return _renumber(program, order, renumbered)
+
+
+def _renumber(program: Program, order: list[int], renumbered: Mapping[int, int]) -> Program:
+    def step(original: Step) -> Step:
+        edges = tuple(
+            Edge(renumbered[e.tensor], e.step, e.first, e.last, e.divisor) for e in original.edges
+        )
+        return replace(original, output=renumbered[original.output], edges=edges)
+
+    def port(original: Port) -> Port:
+        return replace(original, tensor=renumbered[original.tensor])
+
+    tensors = [program.tensors[i] for i in order]
+    return replace(
+        program,
+        tensors=tuple(
+            t if t.view_of is None else replace(t, view_of=renumbered[t.view_of]) for t in tensors
+        ),
+        steps=tuple(step(s) for s in program.steps),
+        inputs=tuple(port(p) for p in program.inputs),
+        outputs=tuple(port(p) for p in program.outputs),
+    )

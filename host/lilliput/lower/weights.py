@@ -1,0 +1,217 @@
+"""Lowers the operators with weights: convolutions and fully connected layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph import Activation, Convolution, Operator, UnsupportedModel
+from ..program import Edge
+from .builder import Builder
+from .geometry import same_padding
+from .requantization import activation_range, quantize_multiplier, single_rounding_multiplier
+
+_MAX_SUM = 2**31 - 1
+
+
+def _requantization(
+    builder: Builder, op: Operator, channels: int, rounds_once: bool
+) -> list[tuple[int, int]]:
+    """A multiplier and shift for each output channel."""
+    input_scale = builder.scale(op.inputs[0])
+    output_scale = builder.scale(op.outputs[0])
+    weight_scales = builder.quantization(op.inputs[1]).scale
+    quantize = single_rounding_multiplier if rounds_once else quantize_multiplier
+    pairs = [quantize(input_scale * float(scale) / output_scale) for scale in weight_scales]
+    return pairs if len(pairs) == channels else pairs * channels
+
+
+def _pack(
+    builder: Builder,
+    op: Operator,
+    weights: np.ndarray,
+    sums: np.ndarray,
+    inputs: int,
+    rounds_once: bool = False,
+) -> bytes:
+    """Bias, multipliers, shifts and weights as `lil_format.h` lays them out.
+
+    `sums` are the weights' sums of each output channel, `inputs` how many weights each has.
+    """
+    channels = sums.size
+    bias = np.zeros(channels, np.int64)
+    if len(op.inputs) > 2 and op.inputs[2] >= 0:
+        bias = builder.graph.tensors[op.inputs[2]].data.astype(np.int64).reshape(-1)
+    bias = bias - builder.zero_point(op.inputs[0]) * sums.astype(np.int64)
+    if inputs > 65536 or np.abs(bias).max(initial=0) > _MAX_SUM - (inputs << 14):
+        name = builder.graph.tensors[op.outputs[0]].name
+        raise UnsupportedModel(
+            f"{op.kind} {name}: {inputs} weights an output with this bias can overflow 32-bit sums;"
+            " split the layer or reduce its bias"
+        )
+    scales = _requantization(builder, op, channels, rounds_once)
+    multipliers = np.array([m for m, _ in scales], "<i4")
+    shifts = np.array([s for _, s in scales], np.int8)
+    header = bias.astype("<i4").tobytes() + multipliers.tobytes() + shifts.tobytes()
+    return header + bytes(-len(header) % 4) + np.ascontiguousarray(weights, np.int8).tobytes()
+
+
+def _weights(builder: Builder, op: Operator) -> np.ndarray:
+    tensor = builder.graph.tensors[op.inputs[1]]
+    if tensor.data is None or tensor.dtype != np.int8:
+        raise UnsupportedModel(
+            f"{op.kind} {builder.graph.tensors[op.outputs[0]].name}: its weights {tensor.name} are "
+            f"{tensor.dtype}{'' if tensor.is_constant else ' and computed'}; constant int8 weights "
+            "are needed: quantise the model fully to int8"
+        )
+    if builder.quantization(op.inputs[1]).zero_point.any():
+        raise UnsupportedModel(
+            f"{op.kind} {builder.graph.tensors[op.outputs[0]].name}: weights {tensor.name} are not "
+            "symmetric (their zero point is not 0); quantise them symmetrically"
+        )
+    return tensor.data
+
+
+def _activation(builder: Builder, op: Operator, activation: str) -> tuple[int, int]:
+    return activation_range(
+        activation, builder.scale(op.outputs[0]), builder.zero_point(op.outputs[0])
+    )
+
+
+def _window(
+    attributes: Convolution,
+    kernel: tuple[int, int],
+    pad_top: int,
+    pad_left: int,
+    groups: int = 1,
+) -> dict[str, object]:
+    return {
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_height": attributes.stride[0],
+        "stride_width": attributes.stride[1],
+        "dilation_height": attributes.dilation[0],
+        "dilation_width": attributes.dilation[1],
+        "pad_top": pad_top,
+        "pad_left": pad_left,
+        "groups": groups,
+    }
+
+
+def _padding(
+    attributes: Convolution, size: tuple[int, int], kernel: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows above and columns left of the map."""
+    if attributes.explicit_padding is not None:
+        return attributes.explicit_padding[0], attributes.explicit_padding[2]
+    if attributes.padding == "valid":
+        return 0, 0
+    top, left = (
+        same_padding(size[i], kernel[i], attributes.stride[i], attributes.dilation[i])
+        for i in range(2)
+    )
+    return top, left
+
+
+def lower_convolution(builder: Builder, op: Operator) -> None:
+    """CONV_2D and DEPTHWISE_CONV_2D."""
+    attributes = op.attributes
+    assert isinstance(attributes, Convolution)
+    weights = _weights(builder, op)
+    source, output = builder.map_of(op.inputs[0]), builder.map_of(op.outputs[0])
+    in_map, out_map = builder.tensors[source], builder.tensors[output]
+    kernel = (weights.shape[1], weights.shape[2])
+    top, left = _padding(attributes, (in_map.height, in_map.width), kernel)
+    is_depthwise = op.kind == "DEPTHWISE_CONV_2D"
+    groups = 1 if is_depthwise else in_map.channels // weights.shape[3]
+    inputs = kernel[0] * kernel[1] * (1 if is_depthwise else weights.shape[3])
+    axes = (0, 1, 2) if is_depthwise else (1, 2, 3)
+    sums = weights.sum(axis=axes, dtype=np.int64)
+    is_pointwise = (
+        not is_depthwise
+        and kernel == (1, 1)
+        and groups == 1
+        and attributes.stride == (1, 1)
+        and (top, left) == (0, 0)
+        and in_map.shape[:2] == out_map.shape[:2]
+    )
+    span = (kernel[0] - 1) * attributes.dilation[0]
+    builder.add(
+        "DEPTHWISE_CONVOLUTION" if is_depthwise else "CONVOLUTION",
+        output,
+        (Edge(source, attributes.stride[0], -top, span - top),),
+        is_pointwise=is_pointwise,
+        activation=_activation(builder, op, attributes.activation),
+        parameters={"window": _window(attributes, kernel, top, left, groups)},
+        constants=_pack(builder, op, weights, sums, inputs),
+        macs=out_map.elements * inputs,
+    )
+
+
+def lower_transposed_convolution(builder: Builder, op: Operator) -> None:
+    """TRANSPOSE_CONV. Output row y reads the input rows i with 0 <= y + top - i * stride < k."""
+    attributes = op.attributes
+    assert isinstance(attributes, Convolution)
+    weights = _weights(builder, op)
+    source, output = builder.map_of(op.inputs[0]), builder.map_of(op.outputs[0])
+    in_map, out_map = builder.tensors[source], builder.tensors[output]
+    kernel = (weights.shape[1], weights.shape[2])
+    stride = attributes.stride
+    top, left = 0, 0
+    if attributes.padding == "same":
+        top = same_padding(out_map.height, kernel[0], stride[0], 1)
+        left = same_padding(out_map.width, kernel[1], stride[1], 1)
+    edge = Edge(source, 1, top - kernel[0] + stride[0], top, stride[0])
+    builder.add(
+        "TRANSPOSED_CONVOLUTION",
+        output,
+        (edge,),
+        activation=_activation(builder, op, attributes.activation),
+        parameters={"window": _window(attributes, kernel, top, left)},
+        constants=_pack(
+            builder,
+            op,
+            weights,
+            weights.sum(axis=(1, 2, 3), dtype=np.int64),
+            kernel[0] * kernel[1] * in_map.channels,
+        ),
+        macs=in_map.elements * kernel[0] * kernel[1] * out_map.channels,
+    )
+
+
+def lower_fully_connected(builder: Builder, op: Operator) -> None:
+    """FULLY_CONNECTED: a sink over the whole map, or a 1x1 convolution over a batch of rows."""
+    attributes = op.attributes
+    assert isinstance(attributes, Activation)
+    weights = _weights(builder, op)
+    channels, inputs = weights.shape
+    source = builder.map_of(op.inputs[0])
+    batch = builder.tensors[source].elements // inputs
+    sums = weights.sum(axis=1, dtype=np.int64)
+    constants = _pack(builder, op, weights, sums, inputs, rounds_once=True)
+    activation = _activation(builder, op, attributes.activation)
+    if batch == 1:
+        root = source
+        while builder.tensors[root].view_of is not None:
+            root = builder.tensors[root].view_of or 0
+        builder.add(
+            "FULLY_CONNECTED",
+            builder.output_map(op.outputs[0], (1, 1, channels)),
+            (Edge(root),),
+            is_sink=True,
+            rounds_once=True,
+            activation=activation,
+            constants=constants,
+            macs=channels * inputs,
+        )
+        return
+    builder.add(
+        "CONVOLUTION",
+        builder.output_map(op.outputs[0], (1, batch, channels)),
+        (Edge(builder.view(source, (1, batch, inputs))),),
+        is_pointwise=True,
+        rounds_once=True,
+        activation=activation,
+        parameters={"window": _window(Convolution(), (1, 1), 0, 0)},
+        constants=constants,
+        macs=batch * channels * inputs,
+    )

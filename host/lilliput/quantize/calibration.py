@@ -1,0 +1,139 @@
+"""Running a float graph over samples and observing the range of each activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from lilliput.exporters.tflite import write_tflite
+from lilliput.graph import Graph
+from lilliput.litert import Session
+from lilliput.quantize.observers import (
+    ErrorObserver,
+    ExtremesObserver,
+    HistogramObserver,
+    Observer,
+)
+from lilliput.quantize.options import Options
+from lilliput.quantize.ranges import Range
+
+Sample = Sequence[np.ndarray]
+Progress = Callable[[str, int, int], None]
+
+_FLOAT32 = np.dtype(np.float32)
+
+# Reals beyond this are no data that a network was trained on, but a mistake.
+_LARGEST_VALUE = 1e30
+
+
+def checked_samples(graph: Graph, samples: Sequence[Sample]) -> list[list[np.ndarray]]:
+    """The samples as float32 arrays of the graph's input shapes.
+
+    samples: for each sample one array an input, in the graph's order, of the input's shape (the
+    batch of 1 may be left out) and of a float or integer type, holding the input's reals.
+
+    Raises ValueError naming the sample, the input and the shape it must have.
+    """
+    ports = [graph.tensors[index] for index in graph.inputs]
+    checked: list[list[np.ndarray]] = []
+    for number, sample in enumerate(samples):
+        if isinstance(sample, np.ndarray) or len(sample) != len(ports):
+            what = "one bare array" if isinstance(sample, np.ndarray) else f"{len(sample)} arrays"
+            raise ValueError(
+                f"calibration sample {number} is {what}; give a list with one array for each of "
+                f"the {len(ports)} inputs: {_described(graph)}"
+            )
+        arrays = []
+        for port, value in zip(ports, sample, strict=True):
+            array = np.asarray(value)
+            if array.shape not in (port.shape, port.shape[1:]):
+                raise ValueError(
+                    f"calibration sample {number} for input {port.name!r} has the shape "
+                    f"{list(array.shape)}; it must be {list(port.shape)}"
+                )
+            if array.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"calibration sample {number} for input {port.name!r} is of type "
+                    f"{array.dtype}; give numbers, best float32"
+                )
+            real = array.astype(np.float32).reshape(port.shape)
+            if not np.all(np.isfinite(real)) or np.abs(real).max(initial=0.0) > _LARGEST_VALUE:
+                raise ValueError(
+                    f"calibration sample {number} for input {port.name!r} holds infinite, huge or "
+                    "undefined numbers; give the reals that the float model is fed"
+                )
+            arrays.append(real)
+        checked.append(arrays)
+    if not checked:
+        raise ValueError(
+            f"there are no calibration samples; give at least one, with inputs {_described(graph)}"
+        )
+    return checked
+
+
+def _described(graph: Graph) -> str:
+    ports = [graph.tensors[index] for index in graph.inputs]
+    return ", ".join(f"{port.name!r} float32 {list(port.shape)}" for port in ports)
+
+
+def calibrate(
+    graph: Graph,
+    samples: Sequence[Sample],
+    options: Options,
+    progress: Progress | None = None,
+) -> dict[int, Range]:
+    """The range of each computed float tensor and graph input, by its index.
+
+    "percentile" and "mse" look at the samples twice: for the extremes, then for distributions.
+
+    Raises ValueError when the network computes infinities on a sample.
+    """
+    tensors = _observed_tensors(graph)
+    extremes = {index: ExtremesObserver(options.momentum) for index in tensors}
+    _observe(graph, samples, extremes, "calibrate", progress)
+    ranges = {index: observer.extremes for index, observer in extremes.items()}
+    if options.method == "average":
+        ranges = {i: o.average or o.extremes for i, o in extremes.items()}
+    elif options.method == "percentile":
+        histograms = {i: HistogramObserver(o.extremes) for i, o in extremes.items()}
+        _observe(graph, samples, histograms, "calibrate histograms", progress)
+        ranges = {i: h.percentile_range(options.percentile) for i, h in histograms.items()}
+    elif options.method == "mse":
+        errors = {index: ErrorObserver() for index in tensors}
+        _observe(graph, samples, errors, "calibrate errors", progress)
+        ranges = {i: e.least_squares_range() for i, e in errors.items()}
+    for index in graph.inputs:
+        ranges[index] = extremes[index].extremes
+    return ranges
+
+
+def _observed_tensors(graph: Graph) -> list[int]:
+    computed = [index for op in graph.operators for index in op.outputs]
+    return [i for i in (*graph.inputs, *computed) if graph.tensors[i].dtype == _FLOAT32]
+
+
+def _observe(
+    graph: Graph,
+    samples: Sequence[Sample],
+    observers: Mapping[int, Observer],
+    stage: str,
+    progress: Progress | None,
+) -> None:
+    session = Session(write_tflite(graph), reference=False, keep_tensors=True)
+    for number, sample in enumerate(samples):
+        if progress is not None:
+            progress(stage, number, len(samples))
+        session.run(sample)
+        values = session.tensors()
+        for index, observer in observers.items():
+            array = values[index]
+            if not np.all(np.isfinite(array)):
+                raise ValueError(
+                    f"tensor {graph.tensors[index].name!r} becomes infinite or undefined on "
+                    f"calibration sample {number}; check that the samples are scaled as the model "
+                    "was trained"
+                )
+            observer.observe(array)
+    if progress is not None:
+        progress(stage, len(samples), len(samples))

@@ -1,0 +1,184 @@
+"""Finding the range of an activation from the values it takes on the calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from lilliput.quantize.ranges import INT8_MAX, INT8_MIN, Range
+
+HISTOGRAM_BINS = 4096
+
+# Bins for each sample's own range, where the error of rounding is known without counting.
+SAMPLE_BINS = 512
+
+# The search for the least squared error divides a range into so many ends, so many times.
+_SEARCH_POINTS = 12
+_SEARCH_DEPTH = 3
+_SEARCH_ROUNDS = 3
+
+
+class Observer(Protocol):
+    """Takes in the values of one activation, sample by sample."""
+
+    def observe(self, values: np.ndarray) -> None: ...
+
+
+@dataclass
+class ExtremesObserver:
+    """Least and greatest value over all samples, and their moving averages."""
+
+    momentum: float
+    low: float = np.inf
+    high: float = -np.inf
+    average: Range | None = None
+
+    def observe(self, values: np.ndarray) -> None:
+        """Takes in one sample's values, any shape."""
+        low, high = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if self.average is None:
+            self.average = Range(low, high)
+        else:
+            past, new = self.momentum, 1.0 - self.momentum
+            self.average = Range(
+                past * self.average.low + new * low, past * self.average.high + new * high
+            )
+
+    @property
+    def extremes(self) -> Range:
+        return Range(self.low, self.high)
+
+
+@dataclass
+class HistogramObserver:
+    """Counts of values in equal bins over a range known before (the extremes)."""
+
+    extremes: Range
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
+
+    def observe(self, values: np.ndarray) -> None:
+        """Takes in one sample's values, any shape."""
+        if self.extremes.high > self.extremes.low:
+            counts, _ = np.histogram(
+                values, HISTOGRAM_BINS, (self.extremes.low, self.extremes.high)
+            )
+            self.counts += counts
+
+    @property
+    def _width(self) -> float:
+        return (self.extremes.high - self.extremes.low) / HISTOGRAM_BINS
+
+    def percentile_range(self, percentile: float) -> Range:
+        """The range that leaves 100 - `percentile` percent of the values out at either end."""
+        total = int(self.counts.sum())
+        if total == 0:
+            return self.extremes
+        outside = total * (100.0 - percentile) / 100.0
+        from_below, from_above = np.cumsum(self.counts), np.cumsum(self.counts[::-1])
+        first = int(np.searchsorted(from_below, outside, side="right"))
+        last = HISTOGRAM_BINS - int(np.searchsorted(from_above, outside, side="right"))
+        low = self.extremes.low + first * self._width
+        high = self.extremes.low + last * self._width
+        return Range(low, max(low, high))
+
+
+@dataclass
+class ErrorObserver:
+    """The distribution of each sample's values, to weigh rounding against saturation."""
+
+    extremes: Range = Range(0.0, 0.0)
+    distributions: list[_Distribution] = field(default_factory=list)
+
+    def observe(self, values: np.ndarray) -> None:
+        """Takes in one sample's values, any shape."""
+        flat = values.ravel()
+        # Zero is a number of every quantisation: it has no error.
+        flat = flat[flat != 0.0]
+        if flat.size:
+            self.distributions.append(_Distribution.of(flat))
+            self.extremes = self.extremes.union(Range(float(flat.min()), float(flat.max())))
+
+    def least_squares_range(self) -> Range:
+        """The range, zero included, with the least mean squared error.
+
+        A value inside of the range is rounded (an error of step^2 / 12), one outside saturates.
+        Samples are joined by the geometric mean of their errors (the mean in decibels), so that a
+        sample far larger than the others does not take their resolution away.
+        """
+        if not self.distributions:
+            return self.extremes
+        samples = _Distributions.of(self.distributions)
+        low, high = self.extremes.low, self.extremes.high
+        for _ in range(_SEARCH_ROUNDS):
+            high = _best_end(self.extremes.high, lambda end, low=low: samples.error(low, end))
+            low = _best_end(self.extremes.low, lambda end, high=high: samples.error(end, high))
+        return Range(low, high)
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    """A sample's values in equal bins: `moments[p, i]` sums the p-th powers in the first i bins."""
+
+    low: float
+    width: float
+    moments: np.ndarray
+
+    @staticmethod
+    def of(values: np.ndarray) -> _Distribution:
+        counts, edges = np.histogram(values, SAMPLE_BINS)
+        centres = (edges[:-1] + edges[1:]) / 2
+        powers = np.stack([counts, counts * centres, counts * centres**2])
+        moments = np.concatenate([np.zeros((3, 1)), np.cumsum(powers, axis=1)], axis=1)
+        return _Distribution(float(edges[0]), float(edges[1] - edges[0]), moments)
+
+
+@dataclass(frozen=True)
+class _Distributions:
+    """Those of all samples, stacked."""
+
+    low: np.ndarray
+    width: np.ndarray
+    moments: np.ndarray
+
+    @staticmethod
+    def of(samples: list[_Distribution]) -> _Distributions:
+        return _Distributions(
+            np.array([sample.low for sample in samples]),
+            np.array([sample.width for sample in samples]),
+            np.stack([sample.moments for sample in samples]),
+        )
+
+    def error(self, low: float, high: float) -> float:
+        """Logarithm of the squared error when values are rounded between the ends, or saturate."""
+        if high <= low:
+            return float("inf")
+        below, above = self._up_to(low), self._up_to(high)
+        whole = self.moments[:, :, -1]
+        step = (high - low) / (INT8_MAX - INT8_MIN)
+        errors = (above - below)[:, 0] * step**2 / 12.0
+        for end, (count, total, squares) in ((low, below.T), (high, (whole - above).T)):
+            # Bins have a width: what rounds to the end itself must not come out below zero.
+            errors += np.maximum(squares - 2.0 * end * total + end**2 * count, 0.0)
+        return float(np.mean(np.log(np.maximum(errors, np.finfo(np.float64).tiny))))
+
+    def _up_to(self, end: float) -> np.ndarray:
+        """Sums of the powers of all values below `end`, [samples, 3]."""
+        bins = np.clip(np.round((end - self.low) / self.width), 0, SAMPLE_BINS).astype(np.int64)
+        return self.moments[np.arange(len(bins)), :, bins]
+
+
+def _best_end(extreme: float, error: Callable[[float], float]) -> float:
+    """The end between 0 and `extreme` with the least error; a search that narrows down."""
+    start, stop = 0.0, extreme
+    best = extreme
+    for _ in range(_SEARCH_DEPTH):
+        ends = np.linspace(start, stop, _SEARCH_POINTS + 1)
+        errors = [error(float(end)) for end in ends]
+        place = int(np.argmin(errors))
+        best = float(ends[place])
+        start, stop = float(ends[max(place - 1, 0)]), float(ends[min(place + 1, len(ends) - 1)])
+    return best

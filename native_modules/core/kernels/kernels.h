@@ -1,0 +1,109 @@
+/* The interface between the executor and the kernels, and the table of kernels.
+ *
+ * A kernel computes one output row from rows of its inputs, wherever these lie: in a ring, in a
+ * whole map, or in the caller's buffer. Pointwise kernels get `pixels` instead of a row's width,
+ * since several rows in a run are one long row to them. Sinks are called once for each input row
+ * and write their output at the last.
+ */
+#ifndef LIL_KERNELS_H
+#define LIL_KERNELS_H
+
+#include "../model.h"
+#include "../requantize.h"
+
+/* One input of an operator. */
+typedef struct lil_source {
+    lil_tensor tensor;
+    const int8_t *base; /* row 0 of the ring */
+    uint32_t row_bytes;
+    int32_t first; /* the first row that the output row reads, not clipped to the map */
+} lil_source;
+
+/* One output row (or, for a sink, one input row) of one operator. */
+typedef struct lil_call {
+    lil_operator op;
+    lil_tensor output;
+    lil_source sources[LIL_MAX_INPUTS];
+    const uint8_t *constants;
+    uint8_t *scratch;
+    int8_t *out;     /* where the output row goes */
+    int32_t y;       /* the output row; for a sink, the input row */
+    uint32_t pixels; /* in this call's output row */
+} lil_call;
+
+/* Input row y, or NULL outside of the map. */
+static inline const int8_t *lil_row(const lil_source *source, int32_t y)
+{
+    if (y < 0 || y >= (int32_t)source->tensor.height) {
+        return NULL;
+    }
+    return source->base + ((uint32_t)y % source->tensor.ring_rows) * source->row_bytes;
+}
+
+/* Requantisation parameters of an operator with weights, one entry a channel. */
+typedef struct lil_channels {
+    const uint8_t *bias;       /* int32 */
+    const uint8_t *multiplier; /* int32 */
+    const int8_t *shift;
+    const int8_t *weights;
+} lil_channels;
+
+static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t count)
+{
+    lil_channels channels;
+    channels.bias = constants;
+    channels.multiplier = constants + 4 * count;
+    channels.shift = (const int8_t *)constants + 8 * count;
+    channels.weights = (const int8_t *)constants + (9 * count + 3) / 4 * 4;
+    return channels;
+}
+
+static inline int32_t lil_bias(const lil_channels *channels, uint32_t channel)
+{
+    return lil_load_int32(channels->bias + 4 * channel);
+}
+
+/* A channel's accumulator as its int8 output. */
+static inline int8_t lil_finish(const lil_channels *channels, uint32_t channel, int32_t sum,
+                                const lil_call *call)
+{
+    int32_t multiplier = lil_load_int32(channels->multiplier + 4 * channel);
+    int32_t shift = channels->shift[channel];
+    int32_t value = call->op.flags & LIL_SINGLE_ROUNDING
+                        ? lil_rescale_once(sum, multiplier, shift)
+                        : lil_rescale_value(sum, multiplier, shift);
+    return lil_clamp(value, call->output.zero_point, call->op.activation_min,
+                     call->op.activation_max);
+}
+
+typedef void (*lil_kernel)(const lil_call *call);
+
+/* NULL for a kernel that this build leaves out. */
+lil_kernel lil_find_kernel(uint32_t kind);
+
+/* Bytes of scratch that an operator's kernel needs. `input` is its first input. */
+uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
+                           const lil_tensor *output);
+
+void lil_convolution(const lil_call *call);
+void lil_depthwise_convolution(const lil_call *call);
+void lil_transposed_convolution(const lil_call *call);
+void lil_fully_connected(const lil_call *call);
+void lil_add(const lil_call *call);
+void lil_subtract(const lil_call *call);
+void lil_multiply(const lil_call *call);
+void lil_average_pool(const lil_call *call);
+void lil_max_pool(const lil_call *call);
+void lil_mean_kernel(const lil_call *call);
+void lil_pad(const lil_call *call);
+void lil_concatenate(const lil_call *call);
+void lil_slice(const lil_call *call);
+void lil_transpose(const lil_call *call);
+void lil_table(const lil_call *call);
+void lil_prelu(const lil_call *call);
+void lil_softmax(const lil_call *call);
+void lil_resize_nearest(const lil_call *call);
+void lil_resize_bilinear(const lil_call *call);
+void lil_argmax(const lil_call *call);
+
+#endif

@@ -1,0 +1,253 @@
+/* The .lil model file: one flat, little-endian, position-independent buffer that is used in place.
+ *
+ * This header is the format's only definition. The C core includes it; the host tools read and
+ * write files through the same structs (cffi parses it, so it holds plain C declarations only).
+ *
+ * Every tensor is a feature map of height x width x channels with the batch of one left out;
+ * lower ranks are padded with ones on the left. Offsets count bytes from the start of the file,
+ * unless they are arena offsets. Every table starts at a multiple of 4 bytes, every operator's
+ * constants at a multiple of 16; the file itself may lie at any address.
+ *
+ * A file is laid out as: header, tensors, operators, edges, segments, inputs, outputs, labels,
+ * provenance, constants.
+ */
+#ifndef LIL_FORMAT_H
+#define LIL_FORMAT_H
+
+#include <stdint.h>
+
+#define LIL_VERSION 1
+#define LIL_LAYOUT 1 /* how constants are packed; a core reads one layout */
+#define LIL_NONE 0xFFFFFFFF
+#define LIL_MAX_INPUTS 16
+#define LIL_MAX_RANK 6
+
+/* What an operator computes. The kernel table has one entry for each. */
+enum lil_kind {
+    LIL_INPUT = 0, /* rows of a graph input, through its preprocessing */
+    LIL_CONVOLUTION = 1,
+    LIL_DEPTHWISE_CONVOLUTION = 2,
+    LIL_TRANSPOSED_CONVOLUTION = 3,
+    LIL_FULLY_CONNECTED = 4,
+    LIL_ADD = 5,
+    LIL_SUBTRACT = 6,
+    LIL_MULTIPLY = 7,
+    LIL_AVERAGE_POOL = 8,
+    LIL_MAX_POOL = 9,
+    LIL_MEAN = 10,
+    LIL_PAD = 11,
+    LIL_CONCATENATE = 12,
+    LIL_SLICE = 13,
+    LIL_TRANSPOSE = 14,
+    LIL_TABLE = 15, /* any function of one int8: 256 entries */
+    LIL_PRELU = 16,
+    LIL_SOFTMAX = 17,
+    LIL_RESIZE_NEAREST = 18,
+    LIL_RESIZE_BILINEAR = 19,
+    LIL_ARGMAX = 20,
+    LIL_KIND_COUNT = 21
+};
+
+enum lil_dtype {
+    LIL_INT8 = 0,
+    LIL_INT32 = 1
+};
+
+/* Where a tensor's rows lie. */
+enum lil_storage {
+    LIL_ARENA = 0,   /* `offset` counts from the start of the arena */
+    LIL_CONSTANT = 1 /* `offset` counts from the start of the file */
+};
+
+enum lil_operator_flags {
+    /* Each output pixel depends on the input pixels at the same place only (or on one pixel that
+     * is broadcast), so rows that lie one behind the other may be computed as one long row. */
+    LIL_POINTWISE = 1,
+    /* Consumes its first input row by row; the output exists after the last row. */
+    LIL_SINK = 2,
+    /* Requantises with one rounding, half away from zero, in place of two: fully connected. */
+    LIL_SINGLE_ROUNDING = 4
+};
+
+enum lil_axis {
+    LIL_AXIS_HEIGHT = 1,
+    LIL_AXIS_WIDTH = 2,
+    LIL_AXIS_CHANNELS = 4
+};
+
+typedef struct lil_header {
+    uint8_t magic[4];          /* "LIL", 0x1A */
+    uint16_t version;          /* LIL_VERSION */
+    uint16_t layout;           /* LIL_LAYOUT */
+    uint32_t file_bytes;       /* size of the whole file */
+    uint32_t checksum;         /* CRC-32 of all that follows this field */
+    uint32_t arena_bytes;      /* the one allocation that inference needs */
+    uint32_t context_bytes;    /* size of the lil_progress that inference needs */
+    uint32_t macs_low;         /* multiply-accumulates of one inference, low 32 bits */
+    uint32_t macs_high;        /* and high 32 bits */
+    uint32_t tensors_offset;   /* lil_tensor[tensor_count] */
+    uint32_t operators_offset; /* lil_operator[operator_count], in order of execution */
+    uint32_t edges_offset;     /* lil_edge[edge_count] */
+    uint32_t segments_offset;  /* lil_segment[segment_count] */
+    uint32_t inputs_offset;    /* lil_port[input_count] */
+    uint32_t outputs_offset;   /* lil_port[output_count] */
+    uint32_t labels_offset;    /* UTF-8, one label a line */
+    uint32_t labels_bytes;
+    uint32_t provenance_offset; /* UTF-8 JSON: source model, names, quantisation, tool version */
+    uint32_t provenance_bytes;
+    uint32_t constants_offset; /* weights, biases, requantisation, tables: to the end of the file */
+    uint16_t tensor_count;
+    uint16_t operator_count;
+    uint16_t edge_count;
+    uint16_t segment_count;
+    uint16_t input_count;
+    uint16_t output_count;
+} lil_header;
+
+/* A feature map, or the ring of those of its rows that are still needed: row y lies at
+ * `offset + (y % ring_rows) * width * channels * element size`. */
+typedef struct lil_tensor {
+    uint32_t height;
+    uint32_t width;
+    uint32_t channels;
+    uint32_t ring_rows; /* 1 to height; height when the whole map is held */
+    uint32_t offset;    /* see lil_storage */
+    uint16_t producer;  /* the operator that computes it; 0xFFFF for none (constants, views) */
+    uint8_t dtype;      /* lil_dtype */
+    uint8_t storage;    /* lil_storage */
+    int8_t zero_point;
+    uint8_t reserved[3];
+} lil_tensor;
+
+/* An operator's use of one input. Output row y reads the input rows
+ * floor((y * step + first) / divisor) to floor((y * step + last) / divisor), clipped to the map. */
+typedef struct lil_edge {
+    int32_t step;
+    int32_t first;
+    int32_t last;
+    uint16_t divisor; /* at least 1 */
+    uint16_t tensor;
+} lil_edge;
+
+/* A sliding window, in rows and columns. */
+typedef struct lil_window {
+    uint16_t kernel_height;
+    uint16_t kernel_width;
+    uint16_t stride_height;
+    uint16_t stride_width;
+    uint16_t dilation_height;
+    uint16_t dilation_width;
+    int16_t pad_top;
+    int16_t pad_left;
+    uint32_t groups; /* convolution only */
+} lil_window;
+
+/* ADD, SUBTRACT, MULTIPLY, PRELU. A multiplier m with shift s stands for m * 2^(s - 31). */
+typedef struct lil_rescale {
+    int32_t multiplier[3]; /* first input, second input, output (PRELU: x >= 0, x < 0, none) */
+    int8_t shift[3];
+    uint8_t reserved;
+} lil_rescale;
+
+typedef struct lil_mean {
+    int32_t multiplier;
+    int32_t shift;
+    uint32_t axes; /* lil_axis bits */
+} lil_mean;
+
+/* PAD: elements before the map. SLICE: where it begins, and its strides (never 0). */
+typedef struct lil_region {
+    int32_t begin_height;
+    int32_t begin_width;
+    int32_t begin_channels;
+    int16_t stride_height;
+    int16_t stride_width;
+    int16_t stride_channels;
+    int16_t value; /* PAD */
+} lil_region;
+
+/* Output axis i (height, width, channels) is input axis `axis[i]` (0, 1, 2). */
+typedef struct lil_permutation {
+    uint8_t axis[3];
+    uint8_t reserved;
+} lil_permutation;
+
+/* Input coordinate of output coordinate v, in 1/1024: v * scale + offset. NEAREST has tables. */
+typedef struct lil_resize {
+    int32_t scale_height;
+    int32_t scale_width;
+    int32_t offset_height;
+    int32_t offset_width;
+} lil_resize;
+
+typedef struct lil_axes {
+    uint32_t axis; /* one lil_axis bit: CONCATENATE, ARGMAX */
+} lil_axes;
+
+typedef union lil_parameters {
+    lil_window window;
+    lil_rescale rescale;
+    lil_mean mean;
+    lil_region region;
+    lil_permutation permutation;
+    lil_resize resize;
+    lil_axes axes;
+    uint32_t words[6];
+} lil_parameters;
+
+/* Constants, by kind, in this order (C = output channels):
+ *   convolutions     int32 bias[C], int32 multiplier[C], int8 shift[C], padding to 4, int8 weights
+ *                    CONVOLUTION              weights[C][kernel_height][kernel_width][in / groups]
+ *                    DEPTHWISE_CONVOLUTION    weights[kernel_height][kernel_width][C]
+ *                    TRANSPOSED_CONVOLUTION   weights[C][kernel_height][kernel_width][in]
+ *   FULLY_CONNECTED  the same with weights[C][height * width * channels of the input]
+ *   TABLE            int8 table[256], indexed by value + 128
+ *   PRELU            int16 alpha - zero point [C]
+ *   SOFTMAX          int32 exponential[256], Q0.31, indexed by maximum - value
+ *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
+ * The bias has the input's zero point folded in: bias - zero_point * sum of the weights. */
+typedef struct lil_operator {
+    uint8_t kind;  /* lil_kind */
+    uint8_t flags; /* lil_operator_flags */
+    int8_t activation_min;
+    int8_t activation_max;
+    uint16_t output; /* tensor */
+    uint16_t first_edge;
+    uint16_t edge_count;
+    uint16_t reserved;
+    uint32_t constants_offset;
+    uint32_t constants_bytes;
+    uint32_t scratch_offset; /* in the arena, a multiple of 4 */
+    uint32_t scratch_bytes;
+    lil_parameters parameters;
+} lil_operator;
+
+/* Operators that run together: each computes a row as soon as the rows it reads exist. */
+typedef struct lil_segment {
+    uint16_t first_operator;
+    uint16_t operator_count;
+} lil_segment;
+
+/* A graph input or output as the user sees it. real = scale * (value - zero_point). */
+typedef struct lil_port {
+    uint16_t tensor;
+    uint8_t rank;
+    uint8_t table_channels; /* preprocessing tables: 0 (none), 1, or one a channel */
+    uint32_t shape[6];      /* `rank` dimensions, the batch included */
+    uint32_t scale;         /* bits of an IEEE 754 single */
+    int32_t zero_point;
+    uint32_t table_offset; /* int8[table_channels][256], from uint8; LIL_NONE when absent */
+    /* int32[255], ascending: IEEE 754 single x becomes -128 + (number of thresholds <= key(x)),
+     * key(x) being the bits of x, with all but the sign inverted when negative. */
+    uint32_t thresholds_offset;
+} lil_port;
+
+/* Progress of an inference: the context that the caller owns. It holds as many rows as the largest
+ * segment has operators. */
+typedef struct lil_progress {
+    uint32_t begun;   /* the model's checksum: a context of another model is refused */
+    uint32_t segment; /* the segment in work */
+    uint32_t rows[];  /* computed by each of its operators; consumed, for a sink */
+} lil_progress;
+
+#endif

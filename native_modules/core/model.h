@@ -1,0 +1,109 @@
+/* Reads the records of a .lil file, which may lie at any address. */
+#ifndef LIL_MODEL_H
+#define LIL_MODEL_H
+
+#include "lil_format.h"
+#include "lilliput.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define LIL_NO_PRODUCER 0xFFFF
+
+/* Limits that keep all index arithmetic inside 32 bits; the verifier enforces them. */
+#define LIL_MAX_HEIGHT 65535
+#define LIL_MAX_ELEMENTS (1u << 28)
+#define LIL_MAX_STEP 16384
+#define LIL_MAX_ROW_OFFSET (1 << 29)
+
+static inline lil_header lil_load_header(const uint8_t *model)
+{
+    lil_header header;
+    memcpy(&header, model, sizeof header);
+    return header;
+}
+
+static inline lil_tensor lil_load_tensor(const uint8_t *model, const lil_header *header,
+                                         uint32_t index)
+{
+    lil_tensor tensor;
+    memcpy(&tensor, model + header->tensors_offset + index * sizeof tensor, sizeof tensor);
+    return tensor;
+}
+
+static inline lil_operator lil_load_operator(const uint8_t *model, const lil_header *header,
+                                             uint32_t index)
+{
+    lil_operator op;
+    memcpy(&op, model + header->operators_offset + index * sizeof op, sizeof op);
+    return op;
+}
+
+static inline lil_edge lil_load_edge(const uint8_t *model, const lil_header *header,
+                                     uint32_t index)
+{
+    lil_edge edge;
+    memcpy(&edge, model + header->edges_offset + index * sizeof edge, sizeof edge);
+    return edge;
+}
+
+static inline lil_segment lil_load_segment(const uint8_t *model, const lil_header *header,
+                                           uint32_t index)
+{
+    lil_segment segment;
+    memcpy(&segment, model + header->segments_offset + index * sizeof segment, sizeof segment);
+    return segment;
+}
+
+static inline lil_port lil_load_port(const uint8_t *model, uint32_t table, uint32_t index)
+{
+    lil_port port;
+    memcpy(&port, model + table + index * sizeof port, sizeof port);
+    return port;
+}
+
+static inline int32_t lil_load_int32(const uint8_t *address)
+{
+    int32_t value;
+    memcpy(&value, address, sizeof value);
+    return value;
+}
+
+static inline uint32_t lil_element_bytes(const lil_tensor *tensor)
+{
+    return tensor->dtype == LIL_INT32 ? 4 : 1;
+}
+
+static inline uint32_t lil_row_bytes(const lil_tensor *tensor)
+{
+    return tensor->width * tensor->channels * lil_element_bytes(tensor);
+}
+
+/* floor(value / divisor) for divisor > 0. */
+static inline int32_t lil_floor_divide(int32_t value, int32_t divisor)
+{
+    if (divisor == 1) {
+        return value;
+    }
+    return value >= 0 ? value / divisor : -((divisor - 1 - value) / divisor);
+}
+
+/* The last row that output row y reads, clipped to the map; negative when it reads none. */
+static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t y)
+{
+    int32_t last = lil_floor_divide(y * edge->step + edge->last, edge->divisor);
+    return last < height ? last : height - 1;
+}
+
+/* Whether an operator's constants, shapes and parameters keep its kernel inside of its buffers. */
+int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op);
+
+/* Converts whole pixels of a source buffer to int8 through an input's preprocessing. */
+int32_t lil_preprocess(const uint8_t *model, const lil_port *port, uint32_t channels,
+                       const lil_buffer *source, uint32_t first_element, uint32_t count,
+                       int8_t *destination);
+
+/* Bytes of one source element, or 0 when the input cannot take the buffer's type. */
+uint32_t lil_source_element_bytes(char typecode);
+
+#endif

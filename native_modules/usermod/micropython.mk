@@ -1,0 +1,12 @@
+# The user C module, for make-based ports: USER_C_MODULES=/path/to/lilliput/native_modules
+
+LILLIPUT_MODULES := $(patsubst %/,%,$(dir $(USERMOD_DIR)))
+LILLIPUT_BINDING := $(BUILD)/_lilliput_usermod.c
+LILLIPUT_BINDINGS := $(LILLIPUT_MODULES)/bindings
+
+SRC_USERMOD_C += $(LILLIPUT_BINDING)
+SRC_USERMOD_LIB_C += $(wildcard $(LILLIPUT_MODULES)/core/*.c $(LILLIPUT_MODULES)/core/kernels/*.c)
+CFLAGS_USERMOD += -I$(LILLIPUT_MODULES)/core
+
+$(LILLIPUT_BINDING): $(LILLIPUT_BINDINGS)/generate.py $(LILLIPUT_BINDINGS)/functions.toml
+	$(Q)$(PYTHON) $(LILLIPUT_BINDINGS)/generate.py usermod $@

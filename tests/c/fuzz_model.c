@@ -1,0 +1,147 @@
+/* Fuzz target: any bytes, taken for a model file whose size and checksum are right, are refused by
+ * the verifier or run without leaving the file, the arena, the context and the buffers.
+ *
+ * With clang: -fsanitize=fuzzer,address,undefined. With gcc: linked with mutate.c. */
+#include "model_file.h"
+
+#include "kernels/kernels.h"
+
+#define LARGEST_ARENA (1u << 22)
+#define LARGEST_INPUT (1u << 20)
+#define LARGEST_WORK (1u << 22) /* multiply-accumulates, or rows: a mutant may ask for days */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint64_t elements(const lil_tensor *tensor)
+{
+    return (uint64_t)tensor->height * tensor->width * tensor->channels;
+}
+
+/* An upper bound of what an inference computes. */
+static uint64_t work_of(const uint8_t *model, const lil_header *header)
+{
+    uint64_t work = 0;
+    for (uint32_t i = 0; i < header->operator_count; i++) {
+        lil_operator op = lil_load_operator(model, header, i);
+        lil_tensor out = lil_load_tensor(model, header, op.output);
+        uint64_t taps = 1;
+        for (uint32_t k = 0; k < op.edge_count; k++) {
+            lil_edge edge = lil_load_edge(model, header, op.first_edge + k);
+            lil_tensor in = lil_load_tensor(model, header, edge.tensor);
+            work += elements(&in);
+            if (op.kind == LIL_FULLY_CONNECTED) {
+                taps = elements(&in);
+            } else if (op.kind <= LIL_TRANSPOSED_CONVOLUTION || op.kind == LIL_AVERAGE_POOL ||
+                       op.kind == LIL_MAX_POOL) {
+                const lil_window *window = &op.parameters.window;
+                taps = (uint64_t)window->kernel_height * window->kernel_width * in.channels;
+            }
+        }
+        work += elements(&out) * (op.kind == LIL_INPUT ? 1 : taps);
+        if (work > UINT32_MAX) {
+            return work;
+        }
+    }
+    return work * (header->segment_count > 0 ? 1 : 0) + header->operator_count;
+}
+
+static lil_buffer buffer_of(uint32_t size, char typecode, uint8_t fill)
+{
+    lil_buffer buffer = {allocate(size), size, typecode};
+    memset(buffer.data, fill, size);
+    return buffer;
+}
+
+/* Rows for input `index`: the whole map, or one row; reals, pixels or int8. */
+static lil_buffer rows_of(const uint8_t *model, const lil_header *header, uint32_t index,
+                          uint32_t turn)
+{
+    static const char typecodes[] = {'b', 'b', 'B', 'f'};
+    lil_port port = lil_load_port(model, header->inputs_offset, index);
+    lil_tensor tensor = lil_load_tensor(model, header, port.tensor);
+    char typecode = typecodes[turn % 4];
+    uint32_t rows = turn / 4 % 2 == 0 ? tensor.height : 1;
+    uint32_t bytes = rows * tensor.width * tensor.channels * (typecode == 'f' ? 4 : 1);
+    return buffer_of(bytes, typecode, (uint8_t)(turn * 37));
+}
+
+static void run_model(const lil_buffer *model, uint32_t turn)
+{
+    lil_header header = lil_load_header(model->data);
+    lil_buffer context = buffer_of(header.context_bytes, 'B', 0);
+    lil_buffer arena = buffer_of(header.arena_bytes, 'B', 0xA5);
+    lil_buffer none = {NULL, 0, 'B'};
+    int32_t status = lil_begin(model, &context);
+    if (status == LIL_OK) {
+        status = lil_run(model, &context, &arena, &none);
+    }
+    for (uint32_t calls = 0; calls < 100000 && status >= 0 && status != LIL_DONE; calls++) {
+        lil_buffer rows = rows_of(model->data, &header, (uint32_t)status, turn);
+        status = lil_run(model, &context, &arena, &rows);
+        if (status == LIL_ERROR_INPUT_NO_TABLE) {
+            free(rows.data);
+            turn = 0;
+            rows = rows_of(model->data, &header, 0, turn);
+            status = lil_begin(model, &context);
+        }
+        free(rows.data);
+    }
+    for (int32_t i = 0; i < header.tensor_count; i++) {
+        int32_t bytes = 0;
+        if (lil_field(model, LIL_FIELD_TENSOR_BYTES, i, &bytes) == LIL_OK &&
+            (uint32_t)bytes <= LARGEST_ARENA) {
+            lil_buffer out = buffer_of((uint32_t)bytes, 'b', 0);
+            lil_read_tensor(model, &arena, i, &out);
+            if (i < header.output_count) {
+                lil_read_output(model, &arena, i, &out);
+            }
+            free(out.data);
+        }
+    }
+    free(arena.data);
+    free(context.data);
+}
+
+static void read_fields(const lil_buffer *model)
+{
+    for (int32_t field = -1; field < 20; field++) {
+        for (int32_t index = -1; index < 20; index++) {
+            int32_t value;
+            lil_field(model, field, index, &value);
+        }
+    }
+}
+
+static bool is_affordable(const uint8_t *model, const lil_header *header)
+{
+    if (header->arena_bytes > LARGEST_ARENA || work_of(model, header) > LARGEST_WORK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < header->input_count; i++) {
+        lil_port port = lil_load_port(model, header->inputs_offset, i);
+        lil_tensor tensor = lil_load_tensor(model, header, port.tensor);
+        if (elements(&tensor) > LARGEST_INPUT) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint32_t turn = size > 0 ? data[size - 1] : 0;
+    /* One byte off a multiple of 16: the format promises no alignment of the file. */
+    uint8_t *block = allocate(size + 1);
+    lil_buffer model = {block + 1, (uint32_t)size, 'B'};
+    memcpy(model.data, data, size);
+    seal(model.data, model.size);
+    if (lil_verify(&model) == LIL_OK) {
+        lil_header header = lil_load_header(model.data);
+        read_fields(&model);
+        if (is_affordable(model.data, &header)) {
+            run_model(&model, turn);
+        }
+    }
+    free(block);
+    return 0;
+}
