@@ -1,9 +1,9 @@
 """Decoding of MediaPipe's short-range ("front") BlazeFace, after the published description.
 
-Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (2019), with the
-anchor and suppression options of MediaPipe's face detection graph. The network sees 128 x 128 RGB
-pixels in -1..1 and answers, for each of 896 anchors, 16 offsets in pixels (box centre, box size, six
-key points) and the logit of a face.
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs" (2019), with
+the anchor and suppression options of MediaPipe's face detection graph. The network sees 128 x 128
+RGB pixels in -1..1 and answers, for each of 896 anchors, 16 offsets in pixels (box centre, box
+size, six key points) and the logit of a face.
 """
 
 from __future__ import annotations

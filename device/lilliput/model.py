@@ -99,7 +99,7 @@ class Model:
             first = _lilliput.field(file, _LABELS_OFFSET, 0)
             count = _lilliput.field(file, _LABELS_BYTES, 0)
             text = str(memoryview(file)[first : first + count], "utf-8")
-            self._labels = text.rstrip("\n").split("\n") if text else []
+            self._labels = text.split("\n") if text else []
         return self._labels
 
     def infer(self, x=None, out=None, raw=False):
@@ -123,20 +123,20 @@ class Model:
         """Takes the next whole rows of the input, computes what they allow. True at the end.
 
         The first call starts an inference; after True, infer() returns the outputs. With several
-        inputs, `wanted` is the index of the one whose rows come next.
+        inputs, the rows are those of the input that `wanted` names.
         """
-        file = self._opened()
-        if self._wanted < 0 or self._wanted == _DONE:
-            self._begin()
-        if raw:
-            rows = _signed(rows)
-        self._wanted = _lilliput.run(file, self._context, self._arena, rows)
+        if self.wanted != _DONE:
+            if raw:
+                rows = _signed(rows)
+            self._wanted = _lilliput.run(self._file, self._context, self._arena, rows)
         return self._wanted == _DONE
 
     @property
     def wanted(self):
-        """Index of the input whose rows feed() takes next."""
-        return 0 if self._wanted < 0 or self._wanted == _DONE else self._wanted
+        """Index of the input whose rows feed() takes next. Starts an inference if none runs."""
+        if self._wanted < 0 or self._wanted == _DONE:
+            self._wanted = self._start()
+        return self._wanted
 
     def predict(self, inputs):
         """Runs the model on a list of inputs (see infer), returns a list of array('f') of reals."""
@@ -152,10 +152,18 @@ class Model:
             raise ValueError("no inference has run: call infer() first")
         port = self.output
         values = self._values(0)
-        if port.dtype == "int32":
+        if port.dtype == "int32":  # of an arg max: the classes themselves
             return [(self._label(value), 1.0) for value in values[:n]]
-        order = sorted(range(port.size), key=lambda i: -values[i])[:n]
-        return [(self._label(i), port.scale * (values[i] - port.zero_point)) for i in order]
+        best = []
+        for i, value in enumerate(values):
+            j = len(best)
+            while j and values[best[j - 1]] < value:
+                j -= 1
+            if j < n:
+                best.insert(j, i)
+                if len(best) > n:
+                    best.pop()
+        return [(self._label(i), port.scale * (values[i] - port.zero_point)) for i in best]
 
     def deinit(self):
         """Frees the arena and the file. The model cannot be used afterwards."""
@@ -174,12 +182,13 @@ class Model:
             raise ValueError("the model was deinitialised: load it again")
         return self._file
 
-    def _begin(self):
+    def _start(self):
         self._wanted = -1
         _lilliput.begin(self._opened(), self._context)
+        return _lilliput.run(self._file, self._context, self._arena, b"")
 
     def _run(self, x, raw):
-        self._begin()
+        wanted = self._start()
         several = isinstance(x, _SEQUENCES)
         count = len(x) if several else 1
         if count != len(self.inputs):
@@ -187,7 +196,6 @@ class Model:
                 "the model has %d inputs, %d given: pass a list with a buffer for each"
                 % (len(self.inputs), count)
             )
-        wanted = _lilliput.run(self._file, self._context, self._arena, b"")
         while wanted != _DONE:
             index = wanted
             rows = x[index] if several else x
@@ -228,6 +236,8 @@ def load(source, arena=None):
     arena: a bytearray of at least arena_bytes to work in, instead of a new one.
     OSError: no such file. ValueError: not a sound model. MemoryError: says how much is missing.
     """
+    if hasattr(source, "__fspath__"):
+        source = source.__fspath__()
     return Model(_read_file(source) if isinstance(source, str) else source, arena)
 
 

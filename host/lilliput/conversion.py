@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__, samples
-from .graph import Graph, Tensor
+from .graph import Graph
 from .passes.simplify import simplify
 
 if TYPE_CHECKING:
@@ -23,11 +22,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 CalibrationSource = (
-    str
-    | os.PathLike[str]
-    | np.ndarray
-    | Sequence[np.ndarray]
-    | Iterable[Sequence[np.ndarray]]
+    str | os.PathLike[str] | np.ndarray | Sequence[np.ndarray] | Iterable[Sequence[np.ndarray]]
 )
 
 DEFAULT_PIXEL_RANGE = (0.0, 1.0)
@@ -38,8 +33,8 @@ class Conversion:
     """A converted model.
 
     data: the `.lil` file. report: what quantisation cost, layer by layer; None for a model that
-    was int8. summary: `arena_bytes`, `flash_bytes`, `macs`, `operators`, `input`, `output` (dicts of
-    name, shape, dtype, scale, zero_point), `inputs`, `outputs`, all in plain types.
+    was int8. summary: `arena_bytes`, `flash_bytes`, `macs`, `operators`, `input`, `output` (dicts
+    of name, shape, dtype, scale, zero_point), `inputs`, `outputs`, all in plain types.
     warnings: what the user should know, a sentence each.
     """
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Port:
             return values.astype(np.float64)
         return self.scale * (values.astype(np.float64) - self.zero_point)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """Plain types: shape, dtype, scale, zero_point."""
         return {
             "shape": list(self.shape),

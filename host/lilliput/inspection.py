@@ -21,7 +21,7 @@ _WINDOWED = frozenset(
 
 @dataclass(frozen=True)
 class OperatorInfo:
-    """One operator: shapes are height, width, channels; `window` is that of a convolution or pool."""
+    """One operator: shapes are height, width, channels. `window`: of a convolution or pool."""
 
     kind: str
     inputs: tuple[tuple[int, int, int], ...]
@@ -177,7 +177,9 @@ def _moment(file: ModelFile, number: int, lives: dict[int, tuple[int, int]]) -> 
         for index, (first, last) in sorted(lives.items())
         if first <= number <= last
     ]
-    held += [Held(None, op.scratch_offset, op.scratch_bytes) for op in operators if op.scratch_bytes]
+    held += [
+        Held(None, op.scratch_offset, op.scratch_bytes) for op in operators if op.scratch_bytes
+    ]
     return Moment(
         first=operators[0].index,
         last=operators[-1].index,

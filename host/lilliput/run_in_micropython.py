@@ -4,6 +4,8 @@ The folder holds `model.lil`, the inputs, and `request.json` with their files an
 raw outputs go to `output0.bin` and on, what else there is to tell goes to standard output as JSON.
 """
 
+# ruff: noqa: PTH123, UP031 (MicroPython has no pathlib)
+
 import json
 import time
 from array import array

@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 
 Sample = list[np.ndarray]
 
@@ -81,7 +83,9 @@ def read_calibration(
     elif isinstance(source, np.ndarray):
         arrays = [source]
     else:
-        samples = [list(item) if isinstance(item, (list, tuple)) else [item] for item in source]
+        samples: list[Sample] = [
+            [item] if isinstance(item, np.ndarray) else list(item) for item in source
+        ]
         _check_counts(samples, len(shapes))
         arrays = [np.stack(column) for column in zip(*samples, strict=True)]
     took_pixels = any(array.dtype == np.uint8 for array in arrays)
@@ -150,7 +154,7 @@ def _read_folder(
 
 def _read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return [loaded]

@@ -1,9 +1,8 @@
 /* Runs the schedule: one segment after the other, each in sweeps over its operators.
  *
- * In a sweep every operator computes the rows whose inputs exist. Operators that read nothing of
- * their own segment (graph inputs, and readers of whole maps) compute one row a sweep, so that the
- * others can consume it before it is overwritten in its ring. A segment of one operator computes
- * all its rows at once. The planner simulates these very rules to size the rings.
+ * In a sweep every operator in turn computes the rows whose inputs exist, but no more than its
+ * `rows_per_sweep`: so the rows of a ring are consumed before they are overwritten. The planner
+ * derives the rings' sizes from these very rules.
  */
 #include "kernels/kernels.h"
 
@@ -78,7 +77,6 @@ static const int8_t *tensor_base(const lil_run_state *run, uint32_t index,
 typedef struct lil_pass {
     lil_call call;
     lil_edge edges[LIL_MAX_INPUTS];
-    bool has_local_inputs; /* reads something of its own segment */
 } lil_pass;
 
 static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
@@ -88,7 +86,6 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
     call->output = lil_load_tensor(run->model, &run->header, call->op.output);
     call->constants = run->model + call->op.constants_offset;
     call->scratch = run->arena + call->op.scratch_offset;
-    pass->has_local_inputs = false;
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         lil_source *source = &call->sources[i];
         pass->edges[i] = lil_load_edge(run->model, &run->header, call->op.first_edge + i);
@@ -97,9 +94,6 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
         source->base = tensor_base(run, pass->edges[i].tensor, &source->tensor);
         if (pass->edges[i].tensor == run->in_place) {
             source->tensor.ring_rows = source->tensor.height;
-        }
-        if (in_segment(run, source->tensor.producer)) {
-            pass->has_local_inputs = true;
         }
     }
 }
@@ -197,15 +191,15 @@ static int32_t advance(lil_run_state *run, uint32_t index)
     lil_pass pass;
     load_pass(run, index, &pass);
     uint32_t total = total_rows(run, &pass.call.op);
-    uint32_t limit = total;
     uint32_t before = *done;
+    uint32_t limit = total;
+    if (pass.call.op.rows_per_sweep != 0 && before + pass.call.op.rows_per_sweep < total) {
+        limit = before + pass.call.op.rows_per_sweep;
+    }
     if (pass.call.op.kind == LIL_INPUT) {
         int32_t taken = *done < total ? take_row(run, &pass, *done) : 0;
         *done += taken > 0 ? (uint32_t)taken : 0;
         return taken;
-    }
-    if (!pass.has_local_inputs && run->segment.operator_count > 1 && before + 1 < total) {
-        limit = before + 1;
     }
     while (*done < limit && is_ready(run, &pass, *done)) {
         uint32_t count = 1;

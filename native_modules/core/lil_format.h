@@ -214,7 +214,7 @@ typedef struct lil_operator {
     uint16_t output; /* tensor */
     uint16_t first_edge;
     uint16_t edge_count;
-    uint16_t reserved;
+    uint16_t rows_per_sweep; /* at most so many rows at a time, see lil_segment; 0: no limit */
     uint32_t constants_offset;
     uint32_t constants_bytes;
     uint32_t scratch_offset; /* in the arena, a multiple of 4 */
@@ -222,7 +222,8 @@ typedef struct lil_operator {
     lil_parameters parameters;
 } lil_operator;
 
-/* Operators that run together: each computes a row as soon as the rows it reads exist. */
+/* Operators that run together, in sweeps: in each, every operator in turn computes the rows whose
+ * inputs exist, but no more than `rows_per_sweep`. */
 typedef struct lil_segment {
     uint16_t first_operator;
     uint16_t operator_count;

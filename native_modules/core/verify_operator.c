@@ -178,7 +178,10 @@ static int32_t verify_pool(const subject *s)
     int64_t bottom = (int64_t)(s->out.height - 1) * w->stride_height - w->pad_top;
     bool is_inside = right < s->in.width && bottom < s->in.height && w->pad_left < w->kernel_width &&
                      w->pad_top < w->kernel_height;
-    if (!window_is_sound(s) || !is_inside || s->in.channels != s->out.channels) {
+    bool is_whole = s->out.height == 1 && w->kernel_height - w->pad_top >= (int64_t)s->in.height;
+    if (!window_is_sound(s) || !is_inside || s->in.channels != s->out.channels ||
+        (uint64_t)s->in.height * s->in.width > 1 << 22 ||
+        (s->op->flags & LIL_SINK && !is_whole)) {
         return LIL_ERROR_OPERATOR;
     }
     return LIL_OK;
@@ -382,7 +385,8 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
                         s.out.dtype == LIL_INT8 && !(op->flags & LIL_SINK);
         return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
     }
-    bool may_sink = op->kind == LIL_FULLY_CONNECTED || op->kind == LIL_MEAN;
+    bool may_sink = op->kind == LIL_FULLY_CONNECTED || op->kind == LIL_MEAN ||
+                    op->kind == LIL_AVERAGE_POOL || op->kind == LIL_MAX_POOL;
     bool may_merge = op->kind == LIL_CONVOLUTION || op->kind == LIL_ADD ||
                      op->kind == LIL_SUBTRACT || op->kind == LIL_MULTIPLY ||
                      op->kind == LIL_TABLE || op->kind == LIL_PRELU || op->kind == LIL_SOFTMAX ||

@@ -79,6 +79,18 @@ def graphs(
     return recipes(kinds, largest_operators).map(build_graph)
 
 
+def recipe_of(seed: int) -> Recipe:
+    """Any recipe, without hypothesis."""
+    dice = np.random.default_rng(seed)
+    kinds = dice.choice(list(STEPS), dice.integers(1, 9))
+    return Recipe(
+        inputs=tuple(int(n) for n in dice.integers(0, 2**20, dice.integers(1, 4))),
+        steps=tuple(Step(str(kind), int(dice.integers(2**20))) for kind in kinds),
+        largest=int(dice.integers(1, 15)),
+        float_ports=_chance(dice, 0.12),
+    )
+
+
 def build_graph(recipe: Recipe) -> Graph:
     """The graph of a recipe. All results that nothing reads are its outputs (at most 4)."""
     builder = _Builder(largest=recipe.largest)
@@ -895,9 +907,8 @@ def _softmax(builder: _Builder, dice: np.random.Generator) -> None:
 def _arg_max(builder: _Builder, dice: np.random.Generator) -> None:
     source = builder.source(dice)
     shape = builder.shape(source)
-    axis = len(shape) - 1 if _chance(dice, 0.7) else _between(dice, 1, len(shape) - 1)
-    output = builder.tensor(shape[:axis] + shape[axis + 1 :], None, np.int32)
-    builder.operators.append(Operator("ARG_MAX", (source,), (output,), Reduce((axis,))))
+    output = builder.tensor(shape[:-1], None, np.int32)
+    builder.operators.append(Operator("ARG_MAX", (source,), (output,), Reduce((len(shape) - 1,))))
     builder.results.append(output)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import (
     Activation,
@@ -86,9 +85,7 @@ def calibration(graph: Graph, count: int = 8, seed: int = 1) -> list[list[np.nda
     """Random samples in 0..1 for each input."""
     generator = np.random.default_rng(seed)
     shapes = [graph.tensors[index].shape for index in graph.inputs]
-    return [
-        [generator.random(shape, dtype=np.float32) for shape in shapes] for _ in range(count)
-    ]
+    return [[generator.random(shape, dtype=np.float32) for shape in shapes] for _ in range(count)]
 
 
 def float_tflite(graph: Graph | None = None) -> bytes:

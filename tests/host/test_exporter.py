@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
-from random_graphs import STEPS, Recipe, Step, build_graph, random_inputs, recipes
+from random_graphs import STEPS, Recipe, Step, build_graph, random_inputs, recipe_of, recipes
 
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
@@ -26,18 +26,6 @@ from lilliput.graph import (
 )
 from lilliput.importers.tflite import read_tflite
 from lilliput.passes.simplify import simplify
-
-
-def recipe_of(seed: int) -> Recipe:
-    """Any recipe, without hypothesis."""
-    dice = np.random.default_rng(seed)
-    kinds = dice.choice(list(STEPS), dice.integers(1, 9))
-    return Recipe(
-        inputs=tuple(int(n) for n in dice.integers(0, 2**20, dice.integers(1, 4))),
-        steps=tuple(Step(str(kind), int(dice.integers(2**20))) for kind in kinds),
-        largest=int(dice.integers(1, 15)),
-        float_ports=bool(dice.random() < 0.12),
-    )
 
 
 def as_float(graph: Graph) -> Graph:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
 
 from .. import __version__
 from .console import Parser, byte_count, fail
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def parser() -> Parser:
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _add_convert(commands) -> None:
+def _add_convert(commands: Commands) -> None:
     command = commands.add_parser(
         "convert",
         help="make a .lil file of a model",
@@ -102,7 +107,7 @@ def _add_convert(commands) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _add_inspect(commands) -> None:
+def _add_inspect(commands: Commands) -> None:
     command = commands.add_parser(
         "inspect",
         help="show what is in a .lil file",
@@ -112,7 +117,7 @@ def _add_inspect(commands) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _add_run(commands) -> None:
+def _add_run(commands: Commands) -> None:
     command = commands.add_parser(
         "run",
         help="run a .lil file",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,6 +83,37 @@ def fail(message: str) -> int:
     """Prints an error in one line on stderr; returns the exit code."""
     print(f"lilliput: {' '.join(message.split())}", file=sys.stderr)
     return 1
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps what LiteRT and TensorFlow log, of which Python knows nothing, off standard error.
+
+    Python's own `sys.stderr` still reaches it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    python_stderr = sys.stderr
+    if _descriptor(python_stderr) == 2:
+        sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        if sys.stderr is not python_stderr:
+            sys.stderr.close()
+            sys.stderr = python_stderr
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return -1
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from .console import (
     plain_table,
     port_text,
     progress_bars,
+    quiet_libraries,
     shape_text,
     size_text,
     wide_console,
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> None:
     """Converts a model, writes the file and says what came out."""
     labels = read_labels(options.labels) if options.labels else []
-    with progress_bars(not options.json) as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_libraries(), progress_bars(not options.json) as progress:
         conversion = convert(
             options.model,
             options.output,

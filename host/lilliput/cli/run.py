@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,13 @@ def write_outputs(path: Path, outputs: list[np.ndarray]) -> None:
     Raises ValueError when there are several and the path does not end in `.npz`.
     """
     if path.suffix.lower() == ".npz":
-        with open(path, "wb") as file:
-            np.savez(file, **{f"output_{i}": array for i, array in enumerate(outputs)})
+        with path.open("wb") as file:
+            arrays: dict[str, Any] = {f"output_{i}": array for i, array in enumerate(outputs)}
+            np.savez(file, **arrays)
         return
     if len(outputs) > 1:
         raise ValueError(f"the model has {len(outputs)} outputs: write them to a .npz file")
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         np.save(file, outputs[0])
 
 
@@ -49,7 +51,7 @@ def _summary(
     inference: execution.Inference,
     ports: execution.Ports,
     best: list[tuple[str, float]],
-) -> dict:
+) -> dict[str, Any]:
     return {
         "on": options.on,
         "milliseconds": inference.milliseconds,

@@ -156,6 +156,7 @@ def _operators(image: _Image, program: Program, plan: Plan) -> tuple[bytes, byte
                     "output": step.output,
                     "first_edge": len(edges),
                     "edge_count": len(step.edges),
+                    "rows_per_sweep": plan.rows_per_sweep[index],
                     "constants_offset": offset,
                     "constants_bytes": len(step.constants),
                     "scratch_offset": plan.scratch_offsets[index],

@@ -42,10 +42,13 @@ def lower_pool(builder: Builder, op: Operator) -> None:
             same_padding(in_map.shape[i], attributes.kernel[i], attributes.stride[i], 1)
             for i in range(2)
         ]
+    output = builder.map_of(op.outputs[0])
+    spans_height = attributes.kernel[0] - pads[0] >= in_map.height
     builder.add(
         "AVERAGE_POOL" if op.kind == "AVERAGE_POOL_2D" else "MAX_POOL",
-        builder.map_of(op.outputs[0]),
+        output,
         (Edge(source, attributes.stride[0], -pads[0], attributes.kernel[0] - 1 - pads[0]),),
+        is_sink=spans_height and builder.tensors[output].height == 1,
         activation=activation_range(
             attributes.activation, builder.scale(op.outputs[0]), builder.zero_point(op.outputs[0])
         ),

@@ -1,134 +1,87 @@
 """Decides the order of execution and the place of every byte in the arena.
 
-For now operator by operator: one step a segment, with a graph input streamed into its only reader.
-The schedule is simulated here exactly as the core executes it, so nothing can run out of room on
-the device.
+A schedule is a list of segments; `Schedule.STREAMED` lets the search choose them,
+`Schedule.OPERATORS` runs step by step. Times and rings are computed from the very rules by which
+the core executes, so nothing can run out of room on the device.
 """
 
 from __future__ import annotations
 
+import enum
+
 from ..program import Program
-from .overlap import least_distance
-from .packing import Item, align, lower_bound, pack
+from .packing import align, lower_bound, pack
 from .plan import Block, Plan, Segment
-from .schedule import operator_by_operator, order_inputs, ring_rows
+from .residency import residency
+from .schedule import operator_by_operator, order_inputs
 from .scratch import scratch_bytes
+from .search import stream
 
-__all__ = ["Block", "Plan", "Segment", "plan"]
+__all__ = ["Block", "Plan", "Schedule", "Segment", "plan", "place"]
 
 
-def plan(program: Program, *, keep_all: bool = False) -> Plan:
+class Schedule(enum.Enum):
+    """How segments are chosen."""
+
+    STREAMED = "streamed"
+    OPERATORS = "operators"
+
+
+def plan(
+    program: Program,
+    *,
+    schedule: Schedule = Schedule.STREAMED,
+    streams_input: bool = True,
+    keep_all: bool = False,
+) -> Plan:
     """Places a program in the smallest arena found.
 
-    With `keep_all` no tensor is overwritten, so that every one can be read after an inference.
+    With `streams_input` a graph input is fed row by row from the caller's buffer where that helps;
+    without, it is resident. With `keep_all` no tensor is overwritten, so that every one can be
+    read after an inference.
     """
     program = order_inputs(program)
+    scratch = scratch_bytes(program)
     if keep_all:
         segments = tuple(Segment(index, 1) for index in range(len(program.steps)))
-    else:
-        segments = operator_by_operator(program)
-    rows = _rows(program, segments)
-    scratch = scratch_bytes(program)
-    lives = _lifetimes(program, segments)
-    tensors = sorted(lives)
-    items = [
-        Item(
-            name=program.tensors[index].name,
-            bytes=rows[index] * program.tensors[index].row_bytes,
-            first=0 if keep_all else lives[index][0],
-            last=len(segments) if keep_all else lives[index][1],
-        )
-        for index in tensors
+        return place(program, segments, scratch, keep_all=True)
+    plans = [
+        place(program, operator_by_operator(program, streams_input=streams_input), scratch)
     ]
-    scratch_steps = [index for index, size in enumerate(scratch) if size > 0]
-    segment_of = {index: s for s, segment in enumerate(segments) for index in segment.steps}
-    for index in scratch_steps:
-        name = f"scratch of {program.steps[index].name}"
-        items.append(Item(name, scratch[index], segment_of[index], segment_of[index]))
-    overlaps = {} if keep_all else _overlaps(program, segments, lives, tensors)
-    packing = pack(items, overlaps)
-    position = {tensor: i for i, tensor in enumerate(tensors)}
+    if schedule is Schedule.STREAMED:
+        plans.append(place(program, stream(program, scratch, streams_input=streams_input), scratch))
+    return min(plans, key=lambda candidate: candidate.arena_bytes)
+
+
+def place(
+    program: Program,
+    segments: tuple[Segment, ...],
+    scratch: tuple[int, ...],
+    *,
+    keep_all: bool = False,
+) -> Plan:
+    """Packs a schedule into an arena."""
+    held = residency(program, segments, scratch, keep_all=keep_all)
+    packing = pack(held.items, held.overlaps)
     offsets = [0] * len(program.tensors)
     for index, tensor in enumerate(program.tensors):
         if tensor.constant is None:
-            offsets[index] = packing.offsets[position[program.root(index)]]
+            offsets[index] = packing.offsets[held.tensor_items[program.root(index)]]
     scratch_offsets = [0] * len(program.steps)
-    for i, index in enumerate(scratch_steps):
-        scratch_offsets[index] = packing.offsets[len(tensors) + i]
+    for index, item in held.scratch_items.items():
+        scratch_offsets[index] = packing.offsets[item]
     return Plan(
         program=program,
         segments=segments,
-        ring_rows=rows,
+        rows_per_sweep=held.rows_per_sweep,
+        ring_rows=held.ring_rows,
         offsets=tuple(offsets),
         scratch_offsets=tuple(scratch_offsets),
         scratch_bytes=scratch,
         arena_bytes=packing.bytes,
-        lower_bound=lower_bound(items, overlaps),
+        lower_bound=lower_bound(held.items, held.overlaps),
         blocks=tuple(
             Block(item.name, offset, align(item.bytes), item.first, item.last)
-            for item, offset in zip(items, packing.offsets, strict=True)
+            for item, offset in zip(held.items, packing.offsets, strict=True)
         ),
     )
-
-
-def _rows(program: Program, segments: tuple[Segment, ...]) -> tuple[int, ...]:
-    rows = [tensor.height for tensor in program.tensors]
-    kept = {program.root(port.tensor) for port in program.outputs}
-    for segment in segments:
-        if segment.count == 1:
-            continue
-        inside = set(segment.steps)
-        for tensor, count in ring_rows(program, segment).items():
-            readers = {
-                index
-                for index, step in enumerate(program.steps)
-                for edge in step.edges
-                if program.root(edge.tensor) == tensor
-            }
-            if readers <= inside and tensor not in kept:
-                rows[tensor] = count
-    return tuple(rows)
-
-
-def _lifetimes(program: Program, segments: tuple[Segment, ...]) -> dict[int, tuple[int, int]]:
-    """The first and last segment in which each map of the arena is in use; views count for the
-    map they show, and outputs live to the end."""
-    lives: dict[int, tuple[int, int]] = {}
-
-    def use(tensor: int, segment: int) -> None:
-        root = program.root(tensor)
-        if program.tensors[root].constant is None:
-            first, last = lives.get(root, (segment, segment))
-            lives[root] = (min(first, segment), max(last, segment))
-
-    for number, segment in enumerate(segments):
-        for index in segment.steps:
-            step = program.steps[index]
-            use(step.output, number)
-            for edge in step.edges:
-                use(edge.tensor, number)
-    for port in program.outputs:
-        use(port.tensor, len(segments) - 1)
-    return lives
-
-
-def _overlaps(
-    program: Program,
-    segments: tuple[Segment, ...],
-    lives: dict[int, tuple[int, int]],
-    tensors: list[int],
-) -> dict[tuple[int, int], int]:
-    """For each output that may lie over a dying input, by how much it must begin before it."""
-    position = {tensor: i for i, tensor in enumerate(tensors)}
-    overlaps: dict[tuple[int, int], int] = {}
-    for number, segment in enumerate(segments):
-        if segment.count > 1:
-            continue
-        step = program.steps[segment.first]
-        for edge in step.edges:
-            root = program.root(edge.tensor)
-            if root in position and lives[root][1] == number and root != step.output:
-                pair = (position[step.output], position[root])
-                distance = least_distance(program, step, edge)
-                overlaps[pair] = max(overlaps.get(pair, 0), distance)
-    return overlaps

@@ -12,7 +12,7 @@ _ATTEMPTS = 300
 
 @dataclass(frozen=True)
 class Item:
-    """Something that occupies `bytes` from segment `first` to segment `last`."""
+    """Something that occupies `bytes` from step `first` to step `last`."""
 
     name: str
     bytes: int
@@ -42,13 +42,13 @@ def align(value: int) -> int:
 
 
 def lower_bound(items: Sequence[Item], overlaps: Overlaps) -> int:
-    """The most bytes alive in any segment, with outputs laid over inputs as far as they may."""
+    """The most bytes alive at any step, with outputs laid over inputs as far as they may."""
     best = 0
-    for segment in {item.first for item in items}:
-        alive = [i for i, item in enumerate(items) if item.first <= segment <= item.last]
+    for step in {item.first for item in items}:
+        alive = [i for i, item in enumerate(items) if item.first <= step <= item.last]
         total = sum(align(items[i].bytes) for i in alive)
         savings = [
-            align(items[out].bytes) + align(items[into].bytes) - _union(items, out, into, distance)
+            overlap_saving(items[out].bytes, items[into].bytes, distance)
             for (out, into), distance in overlaps.items()
             if out in alive and into in alive
         ]
@@ -57,8 +57,10 @@ def lower_bound(items: Sequence[Item], overlaps: Overlaps) -> int:
     return best
 
 
-def _union(items: Sequence[Item], out: int, into: int, distance: int) -> int:
-    return max(align(items[out].bytes), align(distance) + align(items[into].bytes))
+def overlap_saving(output: int, source: int, distance: int) -> int:
+    """Bytes saved by laying an output over an input, begun `distance` bytes before it."""
+    union = max(align(output), align(distance) + align(source))
+    return max(align(output) + align(source) - union, 0)
 
 
 def pack(items: Sequence[Item], overlaps: Overlaps, seed: int = 0) -> Packing:

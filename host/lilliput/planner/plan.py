@@ -15,32 +15,41 @@ class Segment:
     count: int
 
     @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+    @property
     def steps(self) -> range:
         return range(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the arena: a tensor's rows or a step's scratch, held during some segments."""
+    """A piece of the arena: a tensor's rows or a step's scratch, in use from one step to another.
+
+    A segment's rings are in use during all of its steps, except those that no row outlives a
+    sweep in: they are needed from the step that writes them to the last that reads them.
+    """
 
     name: str
     offset: int
     bytes: int
-    first_segment: int
-    last_segment: int
+    first_step: int
+    last_step: int
 
 
 @dataclass(frozen=True)
 class Plan:
     """A program in its order of execution, its segments, and the arena.
 
-    `ring_rows` and `offsets` are one a tensor (0 for constants), `scratch_offsets` and
-    `scratch_bytes` one a step. `lower_bound` is the most that is alive in any segment: no packing
+    `ring_rows` and `offsets` are one a tensor (0 for constants); `rows_per_sweep` (0 for no limit),
+    `scratch_offsets` and `scratch_bytes` one a step. `lower_bound` is the most that is alive at any step: no packing
     can need less.
     """
 
     program: Program
     segments: tuple[Segment, ...]
+    rows_per_sweep: tuple[int, ...]
     ring_rows: tuple[int, ...]
     offsets: tuple[int, ...]
     scratch_offsets: tuple[int, ...]
@@ -50,7 +59,7 @@ class Plan:
     blocks: tuple[Block, ...]
 
     @property
-    def peak_segment(self) -> int:
-        """The segment in which the highest byte of the arena is in use."""
+    def peak_step(self) -> int:
+        """The step at which the highest byte of the arena is in use."""
         top = max(self.blocks, key=lambda block: block.offset + block.bytes)
-        return top.first_segment
+        return top.first_step

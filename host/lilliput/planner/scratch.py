@@ -16,6 +16,7 @@ def scratch_bytes(program: Program) -> tuple[int, ...]:
     unplaced = Plan(
         program=program,
         segments=(Segment(0, len(program.steps)),),
+        rows_per_sweep=(0,) * len(program.steps),
         ring_rows=tuple(tensor.height for tensor in program.tensors),
         offsets=(0,) * len(program.tensors),
         scratch_offsets=(0,) * len(program.steps),

@@ -45,6 +45,9 @@ uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
         return 4 * output->channels + input->channels;
     case LIL_FULLY_CONNECTED:
         return input->height == 1 ? 0 : 4 * output->channels;
+    case LIL_AVERAGE_POOL:
+    case LIL_MAX_POOL:
+        return op->flags & LIL_SINK ? 4 * output->width * output->channels : 0;
     case LIL_MEAN:
         return op->flags & LIL_SINK && input->height > 1 ? 4 * output->width * output->channels
                                                           : 0;

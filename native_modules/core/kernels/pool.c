@@ -1,7 +1,8 @@
-/* Average and max pooling over the part of the window that lies inside the map. */
+/* Average and max pooling over the part of the window that lies inside the map. A pool whose window
+ * spans the whole height is a sink: it consumes rows as they come. */
 #include "kernels.h"
 
-/* The columns of a window that lie inside the map. */
+/* The rows or columns of a window that lie inside the map. */
 typedef struct span {
     int32_t begin;
     int32_t end;
@@ -15,28 +16,46 @@ static span clip(int32_t begin, int32_t length, int32_t limit)
     return result;
 }
 
-static int32_t rounded_quotient(int32_t sum, int32_t count)
+static span window_columns(const lil_call *call, uint32_t x)
 {
-    return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+    const lil_window *window = &call->op.parameters.window;
+    int32_t left = (int32_t)(x * window->stride_width) - window->pad_left;
+    return clip(left, window->kernel_width, (int32_t)call->sources[0].tensor.width);
 }
 
-/* One output value: the rounded average, or the maximum, of a channel in the window. */
-static int32_t pool_channel(const lil_source *source, span rows, span columns, uint32_t channel,
-                            bool is_average)
+static int32_t combine(int32_t a, int32_t b, bool is_average)
+{
+    if (is_average) {
+        return a + b;
+    }
+    return a > b ? a : b;
+}
+
+/* The sum or the maximum of a channel over rows and columns. */
+static int32_t reduce(const lil_source *source, span rows, span columns, uint32_t channel,
+                      bool is_average)
 {
     uint32_t channels = source->tensor.channels;
-    int32_t sum = 0;
-    int32_t maximum = -128;
+    int32_t result = is_average ? 0 : -128;
     for (int32_t y = rows.begin; y < rows.end; y++) {
         const int8_t *in = lil_row(source, y) + (uint32_t)columns.begin * channels + channel;
         for (int32_t x = columns.begin; x < columns.end; x++) {
-            sum += *in;
-            maximum = *in > maximum ? *in : maximum;
+            result = combine(result, *in, is_average);
             in += channels;
         }
     }
-    int32_t count = (rows.end - rows.begin) * (columns.end - columns.begin);
-    return is_average && count > 0 ? rounded_quotient(sum, count) : maximum;
+    return result;
+}
+
+/* A reduced window as an output value; averages round half away from zero. */
+static int8_t finish(const lil_call *call, int32_t value, span rows, span columns, bool is_average)
+{
+    if (is_average) {
+        int32_t count = (rows.end - rows.begin) * (columns.end - columns.begin);
+        int32_t half = value > 0 ? count / 2 : -(count / 2);
+        value = (value + half) / (count > 0 ? count : 1);
+    }
+    return lil_clamp(value, 0, call->op.activation_min, call->op.activation_max);
 }
 
 static void pool_row(const lil_call *call, bool is_average)
@@ -46,21 +65,50 @@ static void pool_row(const lil_call *call, bool is_average)
     span rows = clip(source->first, window->kernel_height, (int32_t)source->tensor.height);
     int8_t *out = call->out;
     for (uint32_t x = 0; x < call->pixels; x++) {
-        int32_t left = (int32_t)(x * window->stride_width) - window->pad_left;
-        span columns = clip(left, window->kernel_width, (int32_t)source->tensor.width);
+        span columns = window_columns(call, x);
         for (uint32_t c = 0; c < call->output.channels; c++) {
-            int32_t value = pool_channel(source, rows, columns, c, is_average);
-            *out++ = lil_clamp(value, 0, call->op.activation_min, call->op.activation_max);
+            int32_t value = reduce(source, rows, columns, c, is_average);
+            *out++ = finish(call, value, rows, columns, is_average);
         }
+    }
+}
+
+/* Adds one input row to the running values of every output; the last row completes them. */
+static void consume_row(const lil_call *call, bool is_average)
+{
+    const lil_source *source = &call->sources[0];
+    int32_t *running = (int32_t *)(void *)call->scratch;
+    span all = clip(0, (int32_t)source->tensor.height, (int32_t)source->tensor.height);
+    span row = clip(call->y, 1, all.end);
+    int8_t *out = call->out;
+    for (uint32_t x = 0; x < call->output.width; x++) {
+        span columns = window_columns(call, x);
+        for (uint32_t c = 0; c < call->output.channels; c++) {
+            int32_t value = reduce(source, row, columns, c, is_average);
+            *running = call->y == 0 ? value : combine(*running, value, is_average);
+            if (row.end == all.end) {
+                *out++ = finish(call, *running, all, columns, is_average);
+            }
+            running++;
+        }
+    }
+}
+
+static void pool(const lil_call *call, bool is_average)
+{
+    if (call->op.flags & LIL_SINK) {
+        consume_row(call, is_average);
+    } else {
+        pool_row(call, is_average);
     }
 }
 
 void lil_average_pool(const lil_call *call)
 {
-    pool_row(call, true);
+    pool(call, true);
 }
 
 void lil_max_pool(const lil_call *call)
 {
-    pool_row(call, false);
+    pool(call, false);
 }

@@ -1,0 +1,161 @@
+"""What a schedule keeps in the arena, during which steps, and what may lie over what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..program import Program
+from .packing import Item
+from .plan import Segment
+from .schedule import readers_of
+from .timing import Timing, is_passing, least_distance, rows_in_flight, segment_timing
+
+
+@dataclass(frozen=True)
+class Residency:
+    """The items to pack, and what the executor must obey. `tensor_items` and `scratch_items` give
+    the item of a map or a step.
+
+    `overlaps` says, for an output and an input that it is the last to read, by how many bytes the
+    output must begin before the input so that no row is overwritten while it is needed.
+    """
+
+    items: tuple[Item, ...]
+    rows_per_sweep: tuple[int, ...]
+    ring_rows: tuple[int, ...]
+    tensor_items: dict[int, int]
+    scratch_items: dict[int, int]
+    overlaps: dict[tuple[int, int], int]
+
+
+@dataclass(frozen=True)
+class _Ring:
+    """The rows of a tensor that only its own segment reads, and its steps of use."""
+
+    rows: int
+    first: int
+    last: int
+
+
+def residency(
+    program: Program,
+    segments: tuple[Segment, ...],
+    scratch: tuple[int, ...],
+    *,
+    keep_all: bool = False,
+) -> Residency:
+    """Items of a schedule. With `keep_all` every tensor is kept whole to the end."""
+    timings = [segment_timing(program, s.first, s.first + s.count) for s in segments]
+    rings: dict[int, _Ring] = {}
+    if not keep_all:
+        for segment, timing in zip(segments, timings, strict=True):
+            rings |= _rings(program, segment, timing)
+    rows = [
+        rings[index].rows if index in rings else tensor.height
+        for index, tensor in enumerate(program.tensors)
+    ]
+    lives = _lifetimes(program, segments)
+    items: list[Item] = []
+    tensor_items: dict[int, int] = {}
+    for tensor in sorted(lives):
+        feature_map = program.tensors[tensor]
+        first, last = lives[tensor]
+        if tensor in rings:
+            first, last = rings[tensor].first, rings[tensor].last
+        if keep_all:
+            first, last = 0, len(program.steps)
+        tensor_items[tensor] = len(items)
+        items.append(Item(feature_map.name, rows[tensor] * feature_map.row_bytes, first, last))
+    scratch_items: dict[int, int] = {}
+    for segment in segments:
+        for index in segment.steps:
+            if scratch[index]:
+                step = program.steps[index]
+                first, last = (segment.first, segment.last) if step.is_sink else (index, index)
+                scratch_items[index] = len(items)
+                items.append(Item(f"scratch of {step.name}", scratch[index], first, last))
+    overlaps: dict[tuple[int, int], int] = {}
+    if not keep_all:
+        for segment, timing in zip(segments, timings, strict=True):
+            dying = {tensor for tensor in lives if lives[tensor][1] == segment.last}
+            for (output, source), distance in overlap_distances(
+                program, segment, timing, dying - rings.keys(), set(rings)
+            ).items():
+                overlaps[tensor_items[output], tensor_items[source]] = distance
+    limits = [
+        0 if segment.count == 1 else limit
+        for segment, timing in zip(segments, timings, strict=True)
+        for limit in timing.rows_per_sweep
+    ]
+    return Residency(
+        tuple(items), tuple(limits), tuple(rows), tensor_items, scratch_items, overlaps
+    )
+
+
+def _rings(program: Program, segment: Segment, timing: Timing) -> dict[int, _Ring]:
+    """The rings of a segment of several steps."""
+    if segment.count == 1:
+        return {}
+    readers = readers_of(program)
+    kept = {program.root(port.tensor) for port in program.outputs}
+    rings: dict[int, _Ring] = {}
+    for index in segment.steps:
+        step = program.steps[index]
+        inside = readers.get(step.output, set())
+        if step.is_sink or step.output in kept or not inside <= set(segment.steps):
+            continue
+        uses = [
+            (reader, edge)
+            for reader in inside
+            for edge in program.steps[reader].edges
+            if edge.tensor == step.output
+        ]
+        rows = max(rows_in_flight(program, timing, index, reader, edge) for reader, edge in uses)
+        passes = all(is_passing(program, timing, index, reader, edge) for reader, edge in uses)
+        rings[step.output] = _Ring(
+            min(rows, program.tensors[step.output].height),
+            index if passes else segment.first,
+            max(inside) if passes else segment.last,
+        )
+    return rings
+
+
+def _lifetimes(program: Program, segments: tuple[Segment, ...]) -> dict[int, tuple[int, int]]:
+    """The first and last step at which each map is held whole: it is written during all of a
+    segment and may be read to the end of one. Outputs live to the end."""
+    lives: dict[int, tuple[int, int]] = {}
+
+    def use(tensor: int, segment: Segment) -> None:
+        root = program.root(tensor)
+        if program.tensors[root].constant is None:
+            first, last = lives.get(root, (segment.first, segment.last))
+            lives[root] = (min(first, segment.first), max(last, segment.last))
+
+    for segment in segments:
+        for index in segment.steps:
+            step = program.steps[index]
+            use(step.output, segment)
+            for edge in step.edges:
+                use(edge.tensor, segment)
+    for port in program.outputs:
+        use(port.tensor, segments[-1])
+    return lives
+
+
+def overlap_distances(
+    program: Program, segment: Segment, timing: Timing, dying: set[int], rings: set[int]
+) -> dict[tuple[int, int], int]:
+    """Pairs (whole output, whole input that dies here) and their least distance in bytes."""
+    outputs = {program.steps[index].output: index for index in segment.steps}
+    distances: dict[tuple[int, int], int] = {}
+    for reader in segment.steps:
+        for edge in program.steps[reader].edges:
+            root = program.root(edge.tensor)
+            if root not in dying or root in outputs:
+                continue
+            for output, writer in outputs.items():
+                if output not in rings:
+                    distance = least_distance(program, timing, writer, reader, edge)
+                    pair = (output, root)
+                    distances[pair] = max(distances.get(pair, 0), distance)
+    return distances
