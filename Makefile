@@ -46,6 +46,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(EXTENSION) $(RUNNER) $(STANDARD_PORT) ## install the tools into .venv and build what they run
+	@:
 
 natmod: $(NATMOD) ## build the native .mpy module for ARCH into dist/
 

@@ -75,6 +75,8 @@ setup(
             sources=[BINDING.as_posix(), *files("*.c")],
             depends=[*files("*.h"), (BINDINGS / "python_stable_abi.h").as_posix()],
             include_dirs=[CORE.as_posix(), BINDINGS.as_posix()],
+            # On the host every row that a kernel reads is checked to be in its ring still.
+            define_macros=[("LIL_CHECK_RINGS", "1")],
             extra_compile_args=["-std=c99", "-O3", "-fvisibility=hidden", "-Werror=implicit"],
             py_limited_api=True,
         )

@@ -211,7 +211,8 @@ class Model:
         if len(self.outputs) == 1:
             return self._values(0, out)
         if out is None:
-            return [self._values(i) for i in range(len(self.outputs))]
+            # Not a comprehension: its closure would be allocated whether it runs or not.
+            return list(map(self._values, range(len(self.outputs))))
         if len(out) != len(self.outputs):
             raise ValueError("the model has %d outputs, out has %d" % (len(self.outputs), len(out)))
         for i in range(len(out)):

@@ -78,7 +78,7 @@ def convert(
     from .planner import plan as make_plan
 
     tell = progress or (lambda stage, done, total: None)
-    _check_options(input_range, sram)
+    _check_options(output, input_range, sram)
     tell("import", 0, 1)
     graph, source = _imported(model)
     graph = simplify(graph)
@@ -141,7 +141,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _check_options(input_range: tuple[float, float] | None, sram: int | None) -> None:
+def _check_options(
+    output: str | os.PathLike[str] | None,
+    input_range: tuple[float, float] | None,
+    sram: int | None,
+) -> None:
+    if output is not None and Path(output).is_dir():
+        raise IsADirectoryError(f"{output} is a folder: name the .lil file to write")
+    if output is not None and not Path(output).parent.is_dir():
+        raise FileNotFoundError(f"{Path(output).parent}: no such folder; make it first")
     if input_range is not None and not input_range[0] < input_range[1]:
         raise ValueError(
             f"input range {input_range[0]:g} to {input_range[1]:g} is empty: give the lower end "

@@ -129,6 +129,26 @@ static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, 
     lil_find_kernel(call->op.kind)(call);
 }
 
+#ifdef LIL_CHECK_RINGS
+/* Whether a ring has overwritten a row that is about to be read: a fault of the planner. */
+static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_t row)
+{
+    for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
+        const lil_tensor *tensor = &pass->call.sources[i].tensor;
+        const lil_edge *edge = &pass->edges[i];
+        int32_t oldest = (int32_t)row;
+        if (!(pass->call.op.flags & LIL_SINK)) {
+            oldest = lil_floor_divide((int32_t)row * edge->step + edge->first, edge->divisor);
+        }
+        oldest = oldest < 0 ? 0 : oldest;
+        if (rows_ready(run, tensor) - oldest > (int32_t)tensor->ring_rows) {
+            return true;
+        }
+    }
+    return false;
+}
+#endif
+
 /* Takes one row of a graph input from the source. Returns 1, 0 when the source has none left, or
  * an error. */
 static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row)
@@ -210,6 +230,11 @@ static int32_t advance(lil_run_state *run, uint32_t index)
             }
             count = run_length(&pass, *done, ready - *done);
         }
+#ifdef LIL_CHECK_RINGS
+        if (has_lost_row(run, &pass, *done)) {
+            return LIL_ERROR_SCHEDULE;
+        }
+#endif
         compute_row(run, &pass, *done, count);
         *done += count;
     }

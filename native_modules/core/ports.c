@@ -112,7 +112,7 @@ static int32_t port_field(const uint8_t *file, const lil_header *header, bool is
     enum { RANK, SHAPE, SCALE, ZERO_POINT, DTYPE };
     int32_t number = field == SHAPE ? index / 8 : index;
     int32_t count = is_input ? header->input_count : header->output_count;
-    if (number < 0 || number >= count) {
+    if (index < 0 || number >= count) {
         return LIL_ERROR_INDEX;
     }
     lil_port port = lil_load_port(file, is_input ? header->inputs_offset : header->outputs_offset,

@@ -13,7 +13,6 @@ from typing import TypeAlias
 from .. import __version__
 from .console import Parser, byte_count, fail
 
-
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -45,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (ValueError, MemoryError, ImportError, RuntimeError) as error:
         return fail(str(error) or type(error).__name__)
+    except Exception as error:
+        if os.environ.get("LILLIPUT_TRACEBACK"):
+            raise
+        return fail(
+            f"internal error, {type(error).__name__}: {error}; please report it "
+            "(LILLIPUT_TRACEBACK=1 shows where it is)"
+        )
     except KeyboardInterrupt:
         fail("interrupted")
         return 130

@@ -118,8 +118,11 @@ def _descriptor(stream: TextIO) -> int:
 
 @contextmanager
 def progress_bars(shown: bool) -> Iterator[Progress]:
-    """A function that draws one progress bar a stage on stderr: (stage, done, total)."""
-    if not shown:
+    """A function that draws one progress bar a stage: (stage, done, total).
+
+    On stderr, if that is a terminal.
+    """
+    if not (shown and sys.stderr.isatty()):
         yield lambda stage, done, total: None
         return
     from rich.console import Console

@@ -142,7 +142,8 @@ def _tensors(image: _Image, program: Program, plan: Plan) -> bytes:
 
 
 def _operators(image: _Image, program: Program, plan: Plan) -> tuple[bytes, bytes]:
-    operators, edges = [], []
+    operators: list[bytes] = []
+    edges: list[bytes] = []
     for index, step in enumerate(program.steps):
         offset = image.append(step.constants, alignment=16)
         operators.append(

@@ -107,8 +107,7 @@ def _convert_saved_model(path: Path) -> bytes:
     named = signature.structured_input_signature[1]
     order = sorted(named)
     specs = [
-        tensorflow.TensorSpec(_fixed_shape(named[key]), named[key].dtype, name=key)
-        for key in order
+        tensorflow.TensorSpec(_fixed_shape(named[key]), named[key].dtype, name=key) for key in order
     ]
 
     def call(*values: Any) -> Any:

@@ -45,9 +45,7 @@ def resolve_strided_slice(
     """
     if not len(begin) == len(end) == len(stride):
         raise ValueError("begin, end and strides differ in length")
-    named = sum(
-        not (masks.new_axis | masks.ellipsis) >> entry & 1 for entry in range(len(begin))
-    )
+    named = sum(not (masks.new_axis | masks.ellipsis) >> entry & 1 for entry in range(len(begin)))
     if named > len(shape):
         raise ValueError(f"{named} indices for an input of rank {len(shape)}")
 

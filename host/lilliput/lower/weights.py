@@ -40,7 +40,13 @@ def _pack(
     channels = sums.size
     bias = np.zeros(channels, np.int64)
     if len(op.inputs) > 2 and op.inputs[2] >= 0:
-        bias = builder.graph.tensors[op.inputs[2]].data.astype(np.int64).reshape(-1)
+        stored = builder.graph.tensors[op.inputs[2]]
+        if stored.data is None:
+            raise UnsupportedModel(
+                f"{op.kind} {builder.graph.tensors[op.outputs[0]].name}: its bias {stored.name} is "
+                "computed; a constant int32 bias is needed"
+            )
+        bias = stored.data.astype(np.int64).reshape(-1)
     bias = bias - builder.zero_point(op.inputs[0]) * sums.astype(np.int64)
     if inputs > 65536 or np.abs(bias).max(initial=0) > _MAX_SUM - (inputs << 14):
         name = builder.graph.tensors[op.outputs[0]].name

@@ -28,16 +28,16 @@ def _is_identity(graph: Graph, op: Operator) -> bool:
     if source.shape != result.shape or not same_numbers(source, result):
         return False
     match op.kind, op.attributes:
-        case ("RESHAPE" | "QUANTIZE"), _:
+        case (("RESHAPE" | "QUANTIZE"), _):
             return True
         case "TRANSPOSE", Transpose(permutation):
             return permutation == tuple(range(len(permutation)))
-        case ("SLICE" | "STRIDED_SLICE"), Slice(begin, stride):
+        case (("SLICE" | "STRIDED_SLICE"), Slice(begin, stride)):
             return all(
                 first == 0 and (step == 1 or size == 1)
                 for first, step, size in zip(begin, stride, source.shape, strict=True)
             )
-        case ("PAD" | "PADV2"), Pad(before, after):
+        case (("PAD" | "PADV2"), Pad(before, after)):
             return not any(before) and not any(after)
         case "CONCATENATION", Activation(activation):
             return len(op.inputs) == 1 and activation == "none"

@@ -85,9 +85,7 @@ def _lower_bound(graph: Graph, index: int) -> float:
     return -np.inf if tensor.quantization is None else -128.0
 
 
-def _added(
-    graph: Graph, reader: Operator, op: Operator, pad: Pad
-) -> tuple[int, int, int, int]:
+def _added(graph: Graph, reader: Operator, op: Operator, pad: Pad) -> tuple[int, int, int, int]:
     """Rows and columns around the unpadded map: the PAD's and the reader's own."""
     attributes = reader.attributes
     if not isinstance(attributes, (Convolution, Pool)):

@@ -44,9 +44,7 @@ def transpose_after_reduction(graph: Graph) -> Graph:
         ranks = {axis: rank for rank, axis in enumerate(sorted(wanted))}
         moved = Transpose(tuple(ranks[axis] for axis in wanted))
         result = graph.tensors[op.outputs[0]]
-        shape = tuple(
-            1 if axis in axes else source.shape[axis] for axis in sorted(wanted)
-        )
+        shape = tuple(1 if axis in axes else source.shape[axis] for axis in sorted(wanted))
         inner = Tensor(f"{result.name}/reduced", shape, result.dtype, None, result.quantization)
         graph, index = append_tensor(graph, inner)
         reduction = replace(

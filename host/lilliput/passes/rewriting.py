@@ -28,7 +28,7 @@ def rename_tensors(graph: Graph, renamed: Mapping[int, int]) -> Graph:
 
 def replace_tensor(graph: Graph, index: int, tensor: Tensor) -> Graph:
     """The graph with another tensor at `index`."""
-    tensors = graph.tensors[:index] + (tensor,) + graph.tensors[index + 1 :]
+    tensors = (*graph.tensors[:index], tensor, *graph.tensors[index + 1 :])
     return replace(graph, tensors=tensors)
 
 

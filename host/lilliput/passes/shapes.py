@@ -50,12 +50,12 @@ def output_shape(kind: str, attributes: Attributes, inputs: list[Shape]) -> Shap
     """
     x = inputs[0]
     match kind, attributes:
-        case ("CONV_2D" | "DEPTHWISE_CONV_2D"), Convolution():
+        case (("CONV_2D" | "DEPTHWISE_CONV_2D"), Convolution()):
             weights = inputs[1]
             rows, columns = _window(x, (weights[1], weights[2]), attributes, attributes.dilation)
             channels = weights[0] if kind == "CONV_2D" else weights[3]
             return (x[0], rows, columns, channels)
-        case ("AVERAGE_POOL_2D" | "MAX_POOL_2D"), Pool():
+        case (("AVERAGE_POOL_2D" | "MAX_POOL_2D"), Pool()):
             rows, columns = _window(x, attributes.kernel, attributes, (1, 1))
             return (x[0], rows, columns, x[3])
         case "FULLY_CONNECTED", Activation():
@@ -68,7 +68,7 @@ def output_shape(kind: str, attributes: Attributes, inputs: list[Shape]) -> Shap
             if elements % depth:
                 raise ValueError(f"input {list(x)} is no multiple of the weights' {depth}")
             return (elements // depth, units)
-        case ("ADD" | "SUB" | "MUL"), _:
+        case (("ADD" | "SUB" | "MUL"), _):
             shape = broadcast(x, inputs[1])
             if shape is None:
                 raise ValueError(f"shapes {list(x)} and {list(inputs[1])} do not broadcast")
@@ -77,14 +77,14 @@ def output_shape(kind: str, attributes: Attributes, inputs: list[Shape]) -> Shap
             if broadcast(x, inputs[1]) != x:
                 raise ValueError(f"slopes {list(inputs[1])} do not broadcast to {list(x)}")
             return x
-        case ("MEAN" | "ARG_MAX"), Reduce():
+        case (("MEAN" | "ARG_MAX"), Reduce()):
             kept = [
                 1 if axis in attributes.axes else size
                 for axis, size in enumerate(x)
                 if attributes.keep_dims or axis not in attributes.axes
             ]
             return tuple(kept)
-        case ("PAD" | "PADV2"), Pad():
+        case (("PAD" | "PADV2"), Pad()):
             return tuple(
                 before + size + after
                 for before, size, after in zip(attributes.before, x, attributes.after, strict=True)
@@ -98,8 +98,9 @@ def output_shape(kind: str, attributes: Attributes, inputs: list[Shape]) -> Shap
         case "TRANSPOSE", Transpose():
             return tuple(x[axis] for axis in attributes.permutation)
         case (
-            "RESHAPE" | "RESIZE_NEAREST_NEIGHBOR" | "RESIZE_BILINEAR" | "SLICE" | "STRIDED_SLICE"
-        ), _:
+            ("RESHAPE" | "RESIZE_NEAREST_NEIGHBOR" | "RESIZE_BILINEAR" | "SLICE" | "STRIDED_SLICE"),
+            _,
+        ):
             return None
         case "TRANSPOSE_CONV", _:
             return None

@@ -138,7 +138,9 @@ def _lifetimes(program: Program, segments: tuple[Segment, ...]) -> dict[int, tup
             for edge in step.edges:
                 use(edge.tensor, segment)
     for port in program.outputs:
-        use(port.tensor, segments[-1])
+        # They are read after the last step: not even that one may lie over them.
+        root = program.root(port.tensor)
+        lives[root] = (lives[root][0], len(program.steps))
     return lives
 
 

@@ -58,11 +58,9 @@ def _fewest_calls(ending: list[list[Candidate]], limit: int) -> tuple[Segment, .
                 calls[end], chosen[end] = total, candidate
     segments: list[Segment] = []
     end = count
-    while end > 0:
-        candidate = chosen[end]
-        assert candidate is not None
-        segments.append(Segment(candidate.first, candidate.end - candidate.first))
-        end = candidate.first
+    while (best := chosen[end]) is not None:
+        segments.append(Segment(best.first, best.end - best.first))
+        end = best.first
     return tuple(reversed(segments))
 
 
@@ -93,7 +91,7 @@ def _candidates(
         step = program.steps[index]
         if index > first and (
             step.kind == "INPUT"
-            or _needs_whole(program, index, first)
+            or needs_whole(program, index, first)
             or (program.steps[first].kind == "INPUT" and not streams_input)
         ):
             break
@@ -162,7 +160,7 @@ def _saving(
     )
 
 
-def _needs_whole(program: Program, index: int, first: int) -> bool:
+def needs_whole(program: Program, index: int, first: int) -> bool:
     """Whether a step reads a tensor of the segment as a whole: a view of it, or transposed."""
     step = program.steps[index]
     local = {program.steps[i].output for i in range(first, index)}

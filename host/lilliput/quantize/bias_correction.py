@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lilliput.exporters.tflite import write_tflite
-from lilliput.graph import Graph, Operator, Tensor
+from lilliput.graph import Graph, Operator, Quantization, Tensor
 from lilliput.litert import Session
 from lilliput.passes.rewriting import append_tensor, replace_tensor
 from lilliput.quantize.calibration import Progress, Sample
@@ -77,12 +77,10 @@ def correct_biases(
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:
-    return {
-        index: number for number, op in enumerate(graph.operators) for index in op.inputs
-    }
+    return {index: number for number, op in enumerate(graph.operators) for index in op.inputs}
 
 
-def _quantization(tensor: Tensor):  # type: ignore[no-untyped-def]
+def _quantization(tensor: Tensor) -> Quantization:
     if tensor.quantization is None:
         raise TypeError(f"tensor {tensor.name!r} is not quantised")
     return tensor.quantization
@@ -138,14 +136,11 @@ def _actual_means(
         planned, Tensor(weights.name, weights.shape, _FLOAT32, dequantize_weights(weights))
     )
     graph, bias_at = append_tensor(graph, Tensor(bias.name, reals.shape, _FLOAT32, reals))
-    plain = replace(
-        without_activation(float_op), inputs=(float_op.inputs[0], weights_at, bias_at)
-    )
+    plain = replace(without_activation(float_op), inputs=(float_op.inputs[0], weights_at, bias_at))
     session = single_operator_session(graph, plain)
     quantization = _quantization(quantized.tensors[op.inputs[0]])
     means = [
-        _channel_mean(session.run([dequantize_values(value, quantization)])[0])
-        for value in inputs
+        _channel_mean(session.run([dequantize_values(value, quantization)])[0]) for value in inputs
     ]
     return np.stack(means)
 

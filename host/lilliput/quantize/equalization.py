@@ -58,9 +58,7 @@ class _Channels:
     power: np.ndarray
 
 
-def equalize(
-    graph: Graph, samples: Sequence[Sample], progress: Progress | None = None
-) -> Graph:
+def equalize(graph: Graph, samples: Sequence[Sample], progress: Progress | None = None) -> Graph:
     """The same function in float, with channels rescaled between pairs of weighted operators.
 
     samples: float32 inputs. Pairs are joined by nothing but pools, pads, resizes and ReLUs that
@@ -139,9 +137,7 @@ def _channel_statistics(
         progress("equalise", len(samples), len(samples))
     # Medians: a sample far larger than the others must not decide.
     return {
-        number: _Channels(
-            np.median(magnitudes[number], axis=0), np.median(powers[number], axis=0)
-        )
+        number: _Channels(np.median(magnitudes[number], axis=0), np.median(powers[number], axis=0))
         for number in watched
     }
 
@@ -187,9 +183,7 @@ def _best_factors(weights: np.ndarray, kind: str, channels: _Channels) -> np.nda
     return full ** _STRENGTHS[int(np.argmin(noises))]
 
 
-def _noise(
-    weights: np.ndarray, factors: np.ndarray, largest: float, channels: _Channels
-) -> float:
+def _noise(weights: np.ndarray, factors: np.ndarray, largest: float, channels: _Channels) -> float:
     """Expected squared error at the reader's outputs, summed, up to a constant.
 
     Rounding to a step of s makes an error of s^2 / 12: activations have one step, weights one for

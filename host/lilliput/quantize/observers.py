@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -90,7 +91,7 @@ class HistogramObserver:
 class ErrorObserver:
     """The distribution of each sample's values, to weigh rounding against saturation."""
 
-    extremes: Range = Range(0.0, 0.0)
+    extremes: Range = field(default_factory=lambda: Range(0.0, 0.0))
     distributions: list[_Distribution] = field(default_factory=list)
 
     def observe(self, values: np.ndarray) -> None:
@@ -114,8 +115,8 @@ class ErrorObserver:
         samples = _Distributions.of(self.distributions)
         low, high = self.extremes.low, self.extremes.high
         for _ in range(_SEARCH_ROUNDS):
-            high = _best_end(self.extremes.high, lambda end, low=low: samples.error(low, end))
-            low = _best_end(self.extremes.low, lambda end, high=high: samples.error(end, high))
+            high = _best_end(self.extremes.high, partial(samples.error, low))
+            low = _best_end(self.extremes.low, partial(samples.error, high=high))
         return Range(low, high)
 
 

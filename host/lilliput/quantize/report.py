@@ -10,7 +10,6 @@ import numpy as np
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import Graph, Operator, Quantization
 from lilliput.litert import Session
-from lilliput.passes.identities import remove_dead
 from lilliput.quantize.calibration import Progress, Sample
 from lilliput.quantize.ranges import dequantize_values, quantize_values
 from lilliput.quantize.single_operator import activation_operands, single_operator_session
