@@ -17,6 +17,7 @@ except ImportError:
 
 # native_modules/core/lilliput.h: lil_status, lil_field_id
 _DONE = const(0x7FFF)
+_WANTS_PAGE = const(0x10000)
 _ARENA_BYTES = const(0)
 _CONTEXT_BYTES = const(1)
 _INPUT_COUNT = const(2)
@@ -25,6 +26,12 @@ _LABELS_OFFSET = const(4)
 _LABELS_BYTES = const(5)
 _INPUT_RANK = const(6)
 _OUTPUT_RANK = const(11)
+_FRONT_BYTES = const(18)
+_CONSTANTS_CHECKSUM = const(20)
+_PAGE_START = const(21)
+_PAGE_BYTES = const(22)
+_PAGE_OFFSET = const(23)
+_IS_PAGED = const(24)
 # what follows a port's rank, in this order
 _SHAPE = const(1)
 _SCALE = const(2)
@@ -66,7 +73,7 @@ class Model:
     arena_bytes: the working memory of an inference, allocated when the model is loaded.
     """
 
-    def __init__(self, file, arena=None):
+    def __init__(self, file, arena=None, pages=None):
         _lilliput.verify(file)
         self.arena_bytes = size = _lilliput.field(file, _ARENA_BYTES, 0)
         if arena is None:
@@ -74,7 +81,10 @@ class Model:
         elif len(arena) < size:
             raise ValueError("arena holds %d bytes, the model needs %d" % (len(arena), size))
         self._file = file
+        self._pages = pages  # the open file, when only its front is in memory
         self._arena = arena
+        if pages:
+            self._check_pages()
         self._context = bytearray(_lilliput.field(file, _CONTEXT_BYTES, 0))
         self._labels = None
         self._wanted = -1
@@ -128,7 +138,7 @@ class Model:
         if self.wanted != _DONE:
             if raw:
                 rows = _signed(rows)
-            self._wanted = _lilliput.run(self._file, self._context, self._arena, rows)
+            self._wanted = self._advance(rows)
         return self._wanted == _DONE
 
     @property
@@ -167,7 +177,9 @@ class Model:
 
     def deinit(self):
         """Frees the arena and the file. The model cannot be used afterwards."""
-        self._file = self._arena = self._context = self._labels = None
+        if self._pages:
+            self._pages.close()
+        self._file = self._pages = self._arena = self._context = self._labels = None
         self._wanted = -1
 
     def __enter__(self):
@@ -185,7 +197,33 @@ class Model:
     def _start(self):
         self._wanted = -1
         _lilliput.begin(self._opened(), self._context)
-        return _lilliput.run(self._file, self._context, self._arena, b"")
+        return self._advance(b"")
+
+    def _advance(self, rows):
+        status = _lilliput.run(self._file, self._context, self._arena, rows)
+        while status >= _WANTS_PAGE:
+            self._read_page(status - _WANTS_PAGE)
+            status = _lilliput.run(self._file, self._context, self._arena, rows)
+        return status
+
+    def _read_page(self, segment):
+        first = _lilliput.field(self._file, _PAGE_OFFSET, segment)
+        count = _lilliput.field(self._file, _PAGE_BYTES, segment)
+        self._pages.seek(_lilliput.field(self._file, _PAGE_START, segment))
+        if self._pages.readinto(memoryview(self._arena)[first : first + count]) != count:
+            raise OSError(5, "cannot read the model's weights")
+
+    def _check_pages(self):
+        # The arena is free until the first inference: a buffer to read the weights through.
+        chunk = memoryview(self._arena)[: self.arena_bytes]
+        checksum = 0
+        self._pages.seek(_lilliput.field(self._file, _FRONT_BYTES, 0))
+        count = self._pages.readinto(chunk)
+        while count:
+            checksum = _lilliput.checksum(chunk[:count], checksum)
+            count = self._pages.readinto(chunk)
+        if checksum != _lilliput.field(self._file, _CONSTANTS_CHECKSUM, 0):
+            raise ValueError("model file is damaged (weights): copy it again")
 
     def _run(self, x, raw):
         wanted = self._start()
@@ -201,7 +239,7 @@ class Model:
             rows = x[index] if several else x
             if raw:
                 rows = _signed(rows)
-            wanted = _lilliput.run(self._file, self._context, self._arena, rows)
+            wanted = self._advance(rows)
             if wanted == index:
                 size = self.inputs[index].size
                 raise ValueError("input %d is too small: the model takes %d values" % (index, size))
@@ -233,30 +271,56 @@ class Model:
 def load(source, arena=None):
     """Loads a .lil model from a path, or from a buffer that holds the file.
 
-    A file in a ROMFS, or a buffer, is used in place; any other file is read into RAM.
+    A file in a ROMFS, or a buffer, is used in place. Of a paged file only the front is read into
+    RAM, and its weights are read into the arena as an inference needs them; any other file is read
+    into RAM whole.
     arena: a bytearray of at least arena_bytes to work in, instead of a new one.
     OSError: no such file. ValueError: not a sound model. MemoryError: says how much is missing.
     """
     if hasattr(source, "__fspath__"):
         source = source.__fspath__()
-    return Model(_read_file(source) if isinstance(source, str) else source, arena)
+    return _load_file(source, arena) if isinstance(source, str) else Model(source, arena)
 
 
-def _read_file(path):
+def _load_file(path, arena):
     try:
         size = os.stat(path)[6]
         file = open(path, "rb")
     except OSError as error:
         raise OSError(error.args[0], "cannot read model '%s'" % path)
-    with file:
+    pages = None
+    try:
         try:
-            return memoryview(file)  # a ROMFS: the file's bytes where they lie
+            data = memoryview(file)  # a ROMFS: the file's bytes where they lie
         except TypeError:
-            pass
-        data = _allocate(size, "model '%s' (put it in a ROMFS to need none)" % path)
-        if file.readinto(data) != size:
-            raise OSError(5, "cannot read model '%s' whole" % path)
-        return data
+            data = _read(file, size, path)
+            if len(data) < size:
+                pages = file
+        model = Model(data, arena, pages)
+    except BaseException:
+        pages = None
+        raise
+    finally:
+        if pages is None:
+            file.close()
+    return model
+
+
+def _read(file, size, path):
+    """The front of a paged file, or all of another."""
+    try:
+        head = file.read(128)
+    except MemoryError:
+        head = b""
+    if len(head) == 128 and _lilliput.field(head, _IS_PAGED, 0):
+        front = _lilliput.field(head, _FRONT_BYTES, 0)
+        if 0 < front < size:
+            size = front
+    data = _allocate(size, "model '%s' (put it in a ROMFS, or convert it with --paged)" % path)
+    file.seek(0)
+    if file.readinto(data) != size:
+        raise OSError(5, "cannot read model '%s' whole" % path)
+    return data
 
 
 def _allocate(size, purpose):

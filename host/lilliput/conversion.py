@@ -18,7 +18,7 @@ from .passes.simplify import simplify
 
 if TYPE_CHECKING:
     from .planner.plan import Plan
-    from .quantize import Report
+    from .quantize import Options, Report
 
 Progress = Callable[[str, int, int], None]
 CalibrationSource = (
@@ -52,9 +52,11 @@ def convert(
     sram: int | None = None,
     labels: Sequence[str] = (),
     input_range: tuple[float, float] | None = None,
-    method: str = "minmax",
+    method: str = "mse",
+    equalize: bool = True,
     bias_correction: bool = True,
     max_samples: int = 256,
+    paged: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Makes a `.lil` of a model, and writes it to `output` if given (all of it, or nothing).
@@ -67,7 +69,9 @@ def convert(
     labels: names of the classes, stored in the file.
     input_range: the reals that pixel values 0 and 255 stand for. By default 0 and 1 when images
         calibrate a float model; otherwise the ends of the int8 range of an image-like input.
-    method: how ranges of activations are chosen: "minmax", "average", "percentile" or "mse".
+    method, equalize, bias_correction: how a float model is quantised; see `quantize.Options`.
+    paged: make a file whose weights are read into the arena as an inference needs them, for boards
+        that can neither map a file nor hold it in RAM.
     progress: called with (stage, done, total).
 
     Raises OSError when a file is missing, UnsupportedModel (a ValueError) naming the operator that
@@ -76,9 +80,11 @@ def convert(
     """
     from .lower import lower
     from .planner import plan as make_plan
+    from .quantize import Options
 
     tell = progress or (lambda stage, done, total: None)
     _check_options(output, input_range, sram)
+    options = Options(method=method, equalize=equalize, bias_correction=bias_correction)
     tell("import", 0, 1)
     graph, source = _imported(model)
     graph = simplify(graph)
@@ -87,7 +93,7 @@ def convert(
     warnings: tuple[str, ...] = ()
     if is_float(graph):
         graph, report, used_range = _quantized(
-            graph, calibrate, input_range, method, bias_correction, max_samples, tell
+            graph, calibrate, input_range, options, max_samples, tell
         )
         if input_range is None and used_range is not None:
             warnings = (
@@ -95,12 +101,16 @@ def convert(
                 "if the model was trained on another range, say --input-range",
             )
             input_range = used_range
-        source["quantization"] = {"method": method, "bias_correction": bias_correction}
+        source["quantization"] = {
+            "method": method,
+            "equalize": equalize,
+            "bias_correction": bias_correction,
+        }
     elif calibrate is not None:
         warnings = ("the model is int8 already: the calibration data was not used",)
     input_range = input_range or _full_range(graph)
     tell("plan", 0, 1)
-    plan = make_plan(lower(graph))
+    plan = make_plan(lower(graph), paged=paged)
     if sram is not None and plan.arena_bytes > sram:
         raise ValueError(_too_large(plan, sram))
     data = _written(plan, labels, source, input_range)
@@ -190,13 +200,12 @@ def _quantized(
     graph: Graph,
     calibrate: CalibrationSource | None,
     input_range: tuple[float, float] | None,
-    method: str,
-    bias_correction: bool,
+    options: Options,
     max_samples: int,
     tell: Progress,
 ) -> tuple[Graph, Report, tuple[float, float] | None]:
     """The int8 graph, its report, and the range that pixels were mapped to, if any were."""
-    from .quantize import Options, quantize
+    from .quantize import quantize
 
     ports = [graph.tensors[index] for index in graph.inputs]
     if calibrate is None:
@@ -216,7 +225,6 @@ def _quantized(
         limit=max_samples,
         progress=lambda done, total: tell("read samples", done, total),
     )
-    options = Options(method=method, bias_correction=bias_correction)
     quantized, report = quantize(graph, read.samples, options, tell)
     return quantized, report, input_range or (DEFAULT_PIXEL_RANGE if read.took_pixels else None)
 
@@ -274,13 +282,14 @@ def _summary(plan: Plan, data: bytes, labels: Sequence[str]) -> dict[str, Any]:
         "inputs": inputs,
         "outputs": outputs,
         "labels": len(labels),
+        "paged": plan.is_paged,
     }
 
 
 def _too_large(plan: Plan, sram: int) -> str:
-    peak = plan.peak_segment
-    step = plan.program.steps[plan.segments[peak].first]
-    held = [block for block in plan.blocks if block.first_segment <= peak <= block.last_segment]
+    peak = plan.peak_step
+    step = plan.program.steps[peak]
+    held = [block for block in plan.blocks if block.first_step <= peak <= block.last_step]
     largest = max(held, key=lambda block: block.bytes)
     return (
         f"the model needs an arena of {plan.arena_bytes:,} bytes, "

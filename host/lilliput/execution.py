@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .format import read
+
 _TYPECODES = {np.dtype(np.int8): "b", np.dtype(np.uint8): "B", np.dtype(np.float32): "f"}
 
 
@@ -66,28 +68,25 @@ def read_model(path: Path) -> bytes:
 
     Raises OSError when it is missing, ValueError with the verifier's finding when it is not sound.
     """
-    from . import runtime
-
     data = path.read_bytes()
     try:
-        runtime.load(data).deinit()
+        read(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return data
 
 
 def ports_of(data: bytes) -> Ports:
-    """The inputs, outputs and labels of a sound model."""
-    from . import runtime
-
-    with runtime.load(data) as model:
-        ports = [
-            [Port(p.shape, np.dtype(p.dtype), p.scale, p.zero_point) for p in side]
-            for side in (model.inputs, model.outputs)
-        ]
-        labels = tuple(model.labels)
-    names = tuple(f"input_{index}" for index in range(len(ports[0])))
-    return Ports(tuple(ports[0]), tuple(ports[1]), names, labels)
+    """The inputs, outputs and labels of a model. Raises ValueError when it is not sound."""
+    file = read(data)
+    inputs, outputs = (
+        tuple(Port(p.shape, np.dtype(p.dtype), p.scale, p.zero_point) for p in side)
+        for side in (file.inputs, file.outputs)
+    )
+    names = file.provenance.get("inputs")
+    if not isinstance(names, list) or len(names) != len(inputs):
+        names = [f"input_{index}" for index in range(len(inputs))]
+    return Ports(inputs, outputs, tuple(map(str, names)), file.labels)
 
 
 def run_on_host(data: bytes, inputs: Sequence[np.ndarray]) -> Inference:

@@ -9,6 +9,7 @@
 /* What lil_run works on. */
 typedef struct lil_run_state {
     const uint8_t *model;
+    const uint8_t *constants; /* where the segment's constants begin */
     lil_header header;
     lil_segment segment;
     lil_progress *progress;
@@ -17,7 +18,7 @@ typedef struct lil_run_state {
     uint32_t source_rows; /* that the segment's input has taken from the source */
     uint32_t in_place;    /* tensor that is read where the source lies, or LIL_NONE */
     int32_t wanted;       /* input whose rows are missing, or -1 */
-    bool source_is_spent; /* an input has been completed by this source */
+    bool is_mapped;       /* the constants are in memory with the front */
 } lil_run_state;
 
 int32_t lil_begin(const lil_buffer *model, const lil_buffer *context)
@@ -84,7 +85,7 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
     lil_call *call = &pass->call;
     call->op = lil_load_operator(run->model, &run->header, index);
     call->output = lil_load_tensor(run->model, &run->header, call->op.output);
-    call->constants = run->model + call->op.constants_offset;
+    call->constants = run->constants + (call->op.constants_offset - run->segment.constants_offset);
     call->scratch = run->arena + call->op.scratch_offset;
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         lil_source *source = &call->sources[i];
@@ -158,7 +159,7 @@ static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row)
     uint32_t index = call->op.parameters.words[0];
     uint32_t row_elements = call->output.width * call->output.channels;
     uint32_t row_source_bytes = row_elements * lil_source_element_bytes(source->typecode);
-    if (run->source_is_spent || source->size == 0) {
+    if (run->progress->spent_source || source->size == 0) {
         run->wanted = (int32_t)index;
         return 0;
     }
@@ -185,7 +186,7 @@ static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row)
         }
     }
     run->source_rows++;
-    run->source_is_spent = row + 1 == call->output.height;
+    run->progress->spent_source = row + 1 == call->output.height;
     return 1;
 }
 
@@ -249,7 +250,7 @@ static uint32_t find_in_place(const lil_run_state *run)
         lil_load_operator(run->model, &run->header, run->segment.first_operator);
     lil_tensor tensor = lil_load_tensor(run->model, &run->header, op.output);
     bool is_whole = run->source->typecode == 'b' && run->progress->rows[0] == 0 &&
-                    !run->source_is_spent &&
+                    !run->progress->spent_source &&
                     run->source->size == tensor.height * lil_row_bytes(&tensor);
     return op.kind == LIL_INPUT && tensor.ring_rows < tensor.height && is_whole ? op.output
                                                                                  : LIL_NONE;
@@ -283,6 +284,34 @@ static int32_t run_segment(lil_run_state *run)
     }
 }
 
+/* Finds the segment's constants, in the file or in its page of the arena. Returns LIL_WANTS_PAGE
+ * when they have to be read first, and an error when they are unsound. */
+static int32_t open_segment(lil_run_state *run)
+{
+    run->segment = lil_load_segment(run->model, &run->header, run->progress->segment);
+    if (run->is_mapped || run->segment.constants_bytes == 0) {
+        run->constants = run->model + run->segment.constants_offset;
+        return LIL_OK;
+    }
+    run->constants = run->arena + run->segment.page_offset;
+    if (!run->progress->has_page) {
+        run->progress->has_page = 1;
+        return LIL_WANTS_PAGE + run->progress->segment;
+    }
+    for (uint32_t i = 0; i < run->segment.operator_count; i++) {
+        lil_operator op =
+            lil_load_operator(run->model, &run->header, run->segment.first_operator + i);
+        const uint8_t *constants =
+            run->constants + (op.constants_offset - run->segment.constants_offset);
+        int32_t status = lil_verify_operator(run->model, &run->header, &op, constants);
+        if (status != LIL_OK) {
+            run->progress->has_page = 0;
+            return status;
+        }
+    }
+    return LIL_OK;
+}
+
 int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
                 const lil_buffer *source)
 {
@@ -293,7 +322,7 @@ int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_bu
     run.arena = (uint8_t *)arena->data;
     run.source = source;
     run.source_rows = 0;
-    run.source_is_spent = false;
+    run.is_mapped = lil_is_mapped(model, &run.header);
     if (context->size < run.header.context_bytes || (uintptr_t)context->data % 4 != 0) {
         return LIL_ERROR_CONTEXT_SIZE;
     }
@@ -308,12 +337,18 @@ int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_bu
         return LIL_ERROR_ARENA_ALIGNMENT;
     }
     while (run.progress->segment < run.header.segment_count) {
-        run.segment = lil_load_segment(run.model, &run.header, run.progress->segment);
-        int32_t status = run_segment(&run);
+        int32_t status = open_segment(&run);
+        if (status == LIL_OK) {
+            status = run_segment(&run);
+        }
         if (status != LIL_DONE) {
+            if (status < LIL_DONE) {
+                run.progress->spent_source = 0; /* the next source is another one */
+            }
             return status;
         }
         memset(run.progress->rows, 0, 4 * (uint32_t)run.segment.operator_count);
+        run.progress->has_page = 0;
         run.progress->segment++;
     }
     return LIL_DONE;

@@ -9,7 +9,9 @@
  * constants at a multiple of 16; the file itself may lie at any address.
  *
  * A file is laid out as: header, tensors, operators, edges, segments, inputs, outputs, labels,
- * provenance, constants.
+ * provenance, preprocessing tables and constant tensors; then the operators' constants, in order of
+ * execution. The part before the constants is the front: of a paged file only the front needs to
+ * be in memory, and each segment's constants are read into the arena before it runs.
  */
 #ifndef LIL_FORMAT_H
 #define LIL_FORMAT_H
@@ -56,7 +58,7 @@ enum lil_dtype {
 /* Where a tensor's rows lie. */
 enum lil_storage {
     LIL_ARENA = 0,   /* `offset` counts from the start of the arena */
-    LIL_CONSTANT = 1 /* `offset` counts from the start of the file */
+    LIL_CONSTANT = 1 /* `offset` counts from the start of the file; in the front */
 };
 
 enum lil_operator_flags {
@@ -80,7 +82,8 @@ typedef struct lil_header {
     uint16_t version;          /* LIL_VERSION */
     uint16_t layout;           /* LIL_LAYOUT */
     uint32_t file_bytes;       /* size of the whole file */
-    uint32_t checksum;         /* CRC-32 of all that follows this field */
+    uint32_t checksum;         /* CRC-32 of the front but for this field */
+    uint32_t constants_checksum; /* CRC-32 of the constants */
     uint32_t arena_bytes;      /* the one allocation that inference needs */
     uint32_t context_bytes;    /* size of the lil_progress that inference needs */
     uint32_t macs_low;         /* multiply-accumulates of one inference, low 32 bits */
@@ -95,13 +98,14 @@ typedef struct lil_header {
     uint32_t labels_bytes;
     uint32_t provenance_offset; /* UTF-8 JSON: source model, names, quantisation, tool version */
     uint32_t provenance_bytes;
-    uint32_t constants_offset; /* weights, biases, requantisation, tables: to the end of the file */
+    uint32_t constants_offset; /* where the front ends: weights, biases, requantisation, tables */
     uint16_t tensor_count;
     uint16_t operator_count;
     uint16_t edge_count;
     uint16_t segment_count;
     uint16_t input_count;
     uint16_t output_count;
+    uint32_t is_paged; /* segments have pages: the constants need not be in memory */
 } lil_header;
 
 /* A feature map, or the ring of those of its rows that are still needed: row y lies at
@@ -227,6 +231,9 @@ typedef struct lil_operator {
 typedef struct lil_segment {
     uint16_t first_operator;
     uint16_t operator_count;
+    uint32_t constants_offset; /* of all its operators */
+    uint32_t constants_bytes;
+    uint32_t page_offset; /* in the arena, where they are read to; LIL_NONE: the file is mapped */
 } lil_segment;
 
 /* A graph input or output as the user sees it. real = scale * (value - zero_point). */
@@ -246,9 +253,11 @@ typedef struct lil_port {
 /* Progress of an inference: the context that the caller owns. It holds as many rows as the largest
  * segment has operators. */
 typedef struct lil_progress {
-    uint32_t begun;   /* the model's checksum: a context of another model is refused */
-    uint32_t segment; /* the segment in work */
-    uint32_t rows[];  /* computed by each of its operators; consumed, for a sink */
+    uint32_t begun;     /* the model's checksum: a context of another model is refused */
+    uint16_t segment;   /* the segment in work */
+    uint8_t has_page;   /* its constants have been read into the arena */
+    uint8_t spent_source; /* the source has completed an input since it was asked for */
+    uint32_t rows[];    /* computed by each of its operators; consumed, for a sink */
 } lil_progress;
 
 #endif

@@ -1,8 +1,8 @@
 /* The engine: checks a .lil file and runs it in an arena that the caller owns.
  *
  * Order of calls: lil_verify once per file; then lil_begin and lil_run for each inference, with
- * lil_run repeated while it returns an input index (>= 0), until it returns LIL_DONE; then
- * lil_read_output. Nothing is allocated, no global is written, and no function keeps a pointer:
+ * lil_run repeated while it returns an input index or LIL_WANTS_PAGE, until it returns LIL_DONE;
+ * then lil_read_output. Nothing is allocated, no global is written, and no function keeps a pointer:
  * all state is in the context and the arena, both of which may be used again for the next
  * inference. Functions return a lil_status.
  */
@@ -23,6 +23,7 @@ typedef struct lil_buffer {
 enum lil_status {
     LIL_OK = 0,
     LIL_DONE = 0x7FFF,
+    LIL_WANTS_PAGE = 0x10000, /* + segment: its constants are to be read into the arena */
     LIL_ERROR_TRUNCATED = -1,
     LIL_ERROR_MAGIC = -2,
     LIL_ERROR_VERSION = -3,
@@ -47,8 +48,8 @@ enum lil_status {
     LIL_ERROR_FIELD = -22
 };
 
-/* What lil_field reads. `index` counts inputs, outputs, tensors or operators; for a shape it is
- * port * 8 + axis. */
+/* What lil_field reads. `index` counts inputs, outputs, tensors, operators or segments; for a shape
+ * it is port * 8 + axis. */
 enum lil_field_id {
     LIL_FIELD_ARENA_BYTES = 0,
     LIL_FIELD_CONTEXT_BYTES = 1,
@@ -67,22 +68,35 @@ enum lil_field_id {
     LIL_FIELD_OUTPUT_ZERO_POINT = 14,
     LIL_FIELD_OUTPUT_DTYPE = 15,
     LIL_FIELD_SCRATCH_BYTES = 16, /* that the kernel of operator `index` needs */
-    LIL_FIELD_TENSOR_BYTES = 17   /* of tensor `index`, whole */
+    LIL_FIELD_TENSOR_BYTES = 17,  /* of tensor `index`, whole */
+    LIL_FIELD_FRONT_BYTES = 18,   /* of the part that has to be in memory when paged */
+    LIL_FIELD_FILE_BYTES = 19,
+    LIL_FIELD_CONSTANTS_CHECKSUM = 20,
+    LIL_FIELD_PAGE_START = 21, /* in the file, of the constants of segment `index` */
+    LIL_FIELD_PAGE_BYTES = 22,
+    LIL_FIELD_PAGE_OFFSET = 23, /* in the arena; -1 when the file is not paged */
+    LIL_FIELD_IS_PAGED = 24
 };
 
 /* Checks everything that the engine will rely on, so that no file, however damaged, makes it read
- * or write outside of the file, the arena and the context. Must succeed before any other call. */
+ * or write outside of the file, the arena and the context. Must succeed before any other call.
+ * `model` is the whole file, or the front of a paged one: its constants are then checked as they
+ * are read, segment by segment, and by lil_checksum. */
 int32_t lil_verify(const lil_buffer *model);
 
 /* One number of a file: see lil_field_id. */
 int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t *value);
 
+/* Continues a CRC-32 over `data`; begins with `checksum` 0. */
+int32_t lil_checksum(const lil_buffer *data, int32_t checksum, int32_t *value);
+
 /* Starts an inference. `context` holds at least LIL_FIELD_CONTEXT_BYTES, 4-byte aligned. */
 int32_t lil_begin(const lil_buffer *model, const lil_buffer *context);
 
 /* Computes as far as the rows in `source` allow. `source` holds whole rows of the input that the
- * last call asked for (of input 0 at first); empty is allowed. Returns LIL_DONE, or the index of
- * the input whose next rows are wanted. `arena` holds at least LIL_FIELD_ARENA_BYTES, 8-byte
+ * last call asked for; empty is allowed, and asks. Returns LIL_DONE, the index of the input whose
+ * next rows are wanted, or LIL_WANTS_PAGE + a segment: the caller then reads that segment's
+ * constants into the arena (LIL_FIELD_PAGE_*) and calls again with the same source. `arena` holds at least LIL_FIELD_ARENA_BYTES, 8-byte
  * aligned. `source` is never written to. */
 int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
                 const lil_buffer *source);

@@ -95,8 +95,16 @@ static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t
     return last < height ? last : height - 1;
 }
 
-/* Whether an operator's constants, shapes and parameters keep its kernel inside of its buffers. */
-int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op);
+/* Whether an operator's shapes, parameters and constants keep its kernel inside of its buffers.
+ * `constants` is where its constants lie, or NULL when they are not in memory yet. */
+int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
+                            const uint8_t *constants);
+
+/* Whether the constants are in memory with the front. */
+static inline bool lil_is_mapped(const lil_buffer *model, const lil_header *header)
+{
+    return model->size >= header->file_bytes;
+}
 
 /* Converts whole pixels of a source buffer to int8 through an input's preprocessing. */
 int32_t lil_preprocess(const uint8_t *model, const lil_port *port, uint32_t channels,

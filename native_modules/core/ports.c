@@ -155,18 +155,49 @@ static int32_t operator_scratch(const uint8_t *file, const lil_header *header, i
     return LIL_OK;
 }
 
+static int32_t page_field(const uint8_t *file, const lil_header *header, int32_t field,
+                          int32_t index, int32_t *value)
+{
+    if (index < 0 || index >= header->segment_count) {
+        return LIL_ERROR_INDEX;
+    }
+    lil_segment segment = lil_load_segment(file, header, (uint32_t)index);
+    *value = (int32_t)(field == LIL_FIELD_PAGE_START   ? segment.constants_offset
+                       : field == LIL_FIELD_PAGE_BYTES ? segment.constants_bytes
+                                                       : segment.page_offset);
+    return LIL_OK;
+}
+
 int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t *value)
 {
     const uint8_t *file = (const uint8_t *)model->data;
-    lil_header header = lil_load_header(file);
     *value = 0;
+    if (model->size < sizeof(lil_header)) {
+        return LIL_ERROR_TRUNCATED;
+    }
+    lil_header header = lil_load_header(file);
     if (field >= LIL_FIELD_INPUT_RANK && field <= LIL_FIELD_INPUT_DTYPE) {
         return port_field(file, &header, true, field - LIL_FIELD_INPUT_RANK, index, value);
     }
     if (field >= LIL_FIELD_OUTPUT_RANK && field <= LIL_FIELD_OUTPUT_DTYPE) {
         return port_field(file, &header, false, field - LIL_FIELD_OUTPUT_RANK, index, value);
     }
+    if (field >= LIL_FIELD_PAGE_START && field <= LIL_FIELD_PAGE_OFFSET) {
+        return page_field(file, &header, field, index, value);
+    }
     switch (field) {
+    case LIL_FIELD_IS_PAGED:
+        *value = header.is_paged != 0;
+        return LIL_OK;
+    case LIL_FIELD_FRONT_BYTES:
+        *value = (int32_t)header.constants_offset;
+        return LIL_OK;
+    case LIL_FIELD_FILE_BYTES:
+        *value = (int32_t)header.file_bytes;
+        return LIL_OK;
+    case LIL_FIELD_CONSTANTS_CHECKSUM:
+        *value = (int32_t)header.constants_checksum;
+        return LIL_OK;
     case LIL_FIELD_ARENA_BYTES:
         *value = (int32_t)header.arena_bytes;
         return LIL_OK;

@@ -2,15 +2,17 @@
  * need is in verify_operator.c. */
 #include "kernels/kernels.h"
 
-/* CRC-32 (IEEE 802.3) by nibbles: 64 bytes of table instead of 1024. */
-static uint32_t checksum(const uint8_t *data, uint32_t size)
+#define LIL_CHECKED_FROM 16 /* the byte behind the checksum field, which has 4 */
+
+/* Continues a CRC-32 (IEEE 802.3) by nibbles: 64 bytes of table instead of 1024. */
+static uint32_t checksum(const uint8_t *data, uint32_t size, uint32_t crc)
 {
     static const uint32_t table[16] = {
         0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
         0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
         0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C,
     };
-    uint32_t crc = 0xFFFFFFFF;
+    crc = ~crc;
     for (uint32_t i = 0; i < size; i++) {
         crc ^= data[i];
         crc = (crc >> 4) ^ table[crc & 15];
@@ -19,11 +21,17 @@ static uint32_t checksum(const uint8_t *data, uint32_t size)
     return ~crc;
 }
 
-/* Whether `count` records of `bytes` lie inside the file, at a multiple of four. */
+int32_t lil_checksum(const lil_buffer *data, int32_t sum, int32_t *value)
+{
+    *value = (int32_t)checksum((const uint8_t *)data->data, data->size, (uint32_t)sum);
+    return LIL_OK;
+}
+
+/* Whether `count` records of `bytes` lie inside the front, at a multiple of four. */
 static bool table_fits(const lil_header *header, uint32_t offset, uint64_t count, uint32_t bytes)
 {
     return offset % 4 == 0 && offset >= sizeof(lil_header) &&
-           offset + count * bytes <= header->file_bytes;
+           offset + count * bytes <= header->constants_offset;
 }
 
 static int32_t verify_header(const lil_buffer *model, const lil_header *header)
@@ -39,10 +47,18 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
     if (header->layout != LIL_LAYOUT) {
         return LIL_ERROR_LAYOUT;
     }
-    if (header->file_bytes < sizeof *header || header->file_bytes > model->size) {
+    uint32_t front = header->constants_offset;
+    if (front < sizeof *header || header->file_bytes < front || model->size < front ||
+        (!lil_is_mapped(model, header) && !header->is_paged)) {
         return LIL_ERROR_TRUNCATED;
     }
-    if (header->checksum != checksum(file + 16, header->file_bytes - 16)) {
+    uint32_t sum = checksum(file, LIL_CHECKED_FROM - 4, 0);
+    sum = checksum(file + LIL_CHECKED_FROM, front - LIL_CHECKED_FROM, sum);
+    if (header->checksum != sum) {
+        return LIL_ERROR_CHECKSUM;
+    }
+    if (lil_is_mapped(model, header) &&
+        header->constants_checksum != checksum(file + front, header->file_bytes - front, 0)) {
         return LIL_ERROR_CHECKSUM;
     }
     bool fits =
@@ -55,8 +71,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
         table_fits(header, header->inputs_offset, header->input_count, sizeof(lil_port)) &&
         table_fits(header, header->outputs_offset, header->output_count, sizeof(lil_port)) &&
         table_fits(header, header->labels_offset, header->labels_bytes, 1) &&
-        table_fits(header, header->provenance_offset, header->provenance_bytes, 1) &&
-        table_fits(header, header->constants_offset, 0, 1);
+        table_fits(header, header->provenance_offset, header->provenance_bytes, 1);
     if (!fits || header->input_count == 0 || header->output_count == 0 ||
         header->operator_count == LIL_NO_PRODUCER || header->arena_bytes > INT32_MAX) {
         return LIL_ERROR_TABLE;
@@ -80,7 +95,7 @@ static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint3
     uint64_t end = (uint64_t)tensor.offset + pixel * tensor.width * tensor.ring_rows;
     if (tensor.storage == LIL_CONSTANT) {
         return tensor.dtype == LIL_INT8 && tensor.ring_rows == tensor.height &&
-               tensor.producer == LIL_NO_PRODUCER && end <= header->file_bytes;
+               tensor.producer == LIL_NO_PRODUCER && end <= header->constants_offset;
     }
     if (tensor.storage != LIL_ARENA || end > header->arena_bytes ||
         (tensor.dtype == LIL_INT32 && tensor.offset % 4 != 0)) {
@@ -112,9 +127,10 @@ static bool edges_are_sound(const uint8_t *file, const lil_header *header, const
     return true;
 }
 
-static int32_t verify_operator_record(const uint8_t *file, const lil_header *header,
+static int32_t verify_operator_record(const lil_buffer *model, const lil_header *header,
                                       uint32_t index)
 {
+    const uint8_t *file = (const uint8_t *)model->data;
     lil_operator op = lil_load_operator(file, header, index);
     if (op.kind >= LIL_KIND_COUNT || op.output >= header->tensor_count ||
         op.activation_min > op.activation_max || !edges_are_sound(file, header, &op)) {
@@ -131,7 +147,8 @@ static int32_t verify_operator_record(const uint8_t *file, const lil_header *hea
     if (op.kind != LIL_INPUT && lil_find_kernel(op.kind) == NULL) {
         return LIL_ERROR_KERNEL_ABSENT;
     }
-    int32_t status = lil_verify_operator(file, header, &op);
+    const uint8_t *constants = lil_is_mapped(model, header) ? file + op.constants_offset : NULL;
+    int32_t status = lil_verify_operator(file, header, &op, constants);
     if (status != LIL_OK) {
         return status;
     }
@@ -147,21 +164,44 @@ static int32_t verify_operator_record(const uint8_t *file, const lil_header *hea
     return LIL_OK;
 }
 
-/* Segments cover the operators in order; rings and graph inputs stay inside their segment. */
-static int32_t verify_segments(const uint8_t *file, const lil_header *header)
+/* Whether a segment's constants hold those of its operators, and have a place in the arena unless
+ * they are mapped. */
+static bool page_is_sound(const lil_header *header, const lil_segment *segment, bool is_mapped)
 {
+    uint64_t end = (uint64_t)segment->constants_offset + segment->constants_bytes;
+    if (segment->constants_offset < header->constants_offset || end > header->file_bytes) {
+        return false;
+    }
+    if (segment->page_offset == LIL_NONE) {
+        return is_mapped;
+    }
+    return segment->page_offset % 4 == 0 &&
+           (uint64_t)segment->page_offset + segment->constants_bytes <= header->arena_bytes;
+}
+
+/* Segments cover the operators in order; rings and graph inputs stay inside their segment. */
+static int32_t verify_segments(const lil_buffer *model, const lil_header *header)
+{
+    const uint8_t *file = (const uint8_t *)model->data;
     uint32_t next = 0;
     for (uint32_t i = 0; i < header->segment_count; i++) {
         lil_segment segment = lil_load_segment(file, header, i);
         uint32_t end = next + segment.operator_count;
         if (segment.first_operator != next || segment.operator_count == 0 ||
             end > header->operator_count ||
-            header->context_bytes < sizeof(lil_progress) + 4 * (uint32_t)segment.operator_count) {
+            header->context_bytes < sizeof(lil_progress) + 4 * (uint32_t)segment.operator_count ||
+            !page_is_sound(header, &segment, lil_is_mapped(model, header))) {
             return LIL_ERROR_SCHEDULE;
         }
         for (uint32_t index = next; index < end; index++) {
             lil_operator op = lil_load_operator(file, header, index);
             if (op.kind == LIL_INPUT && index != next) {
+                return LIL_ERROR_SCHEDULE;
+            }
+            if (op.constants_offset < segment.constants_offset ||
+                op.constants_offset - segment.constants_offset > segment.constants_bytes ||
+                op.constants_bytes > segment.constants_bytes -
+                                         (op.constants_offset - segment.constants_offset)) {
                 return LIL_ERROR_SCHEDULE;
             }
             for (uint32_t k = 0; k < op.edge_count; k++) {
@@ -209,11 +249,12 @@ static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_
     lil_operator op = lil_load_operator(file, header, tensor.producer);
     bool tables_fit = port.table_channels == 0 ||
                       ((port.table_channels == 1 || port.table_channels == tensor.channels) &&
-                       port.table_offset <= header->file_bytes &&
-                       header->file_bytes - port.table_offset >= 256u * port.table_channels);
+                       port.table_offset <= header->constants_offset &&
+                       header->constants_offset - port.table_offset >=
+                           256u * port.table_channels);
     return op.kind == LIL_INPUT && op.parameters.words[0] == index && tables_fit &&
-           port.thresholds_offset <= header->file_bytes &&
-           header->file_bytes - port.thresholds_offset >= 4 * 255;
+           port.thresholds_offset <= header->constants_offset &&
+           header->constants_offset - port.thresholds_offset >= 4 * 255;
 }
 
 int32_t lil_verify(const lil_buffer *model)
@@ -233,12 +274,12 @@ int32_t lil_verify(const lil_buffer *model)
         }
     }
     for (uint32_t i = 0; i < header.operator_count; i++) {
-        status = verify_operator_record(file, &header, i);
+        status = verify_operator_record(model, &header, i);
         if (status != LIL_OK) {
             return status;
         }
     }
-    status = verify_segments(file, &header);
+    status = verify_segments(model, &header);
     if (status != LIL_OK) {
         return status;
     }

@@ -6,6 +6,7 @@ typedef struct subject {
     const uint8_t *model;
     const lil_header *header;
     const lil_operator *op;
+    const uint8_t *constants; /* NULL: not in memory yet */
     lil_edge edge; /* the first one */
     lil_tensor in; /* and its tensor */
     lil_tensor out;
@@ -54,8 +55,10 @@ static int32_t verify_channels(const subject *s, uint64_t inputs)
     if (inputs > 65536 || s->op->constants_bytes < table_bytes + inputs * count) {
         return LIL_ERROR_CONSTANTS;
     }
-    lil_channels channels =
-        lil_load_channels(s->model + s->op->constants_offset, count);
+    if (s->constants == NULL) {
+        return LIL_OK;
+    }
+    lil_channels channels = lil_load_channels(s->constants, count);
     int32_t limit = INT32_MAX - (int32_t)(inputs << 14);
     for (uint32_t c = 0; c < count; c++) {
         int32_t bias = lil_bias(&channels, c);
@@ -286,16 +289,19 @@ static int32_t verify_table(const subject *s)
 
 static int32_t verify_softmax(const subject *s)
 {
-    const uint8_t *table = s->model + s->op->constants_offset;
     if (!same_shape(&s->in, &s->out) || !is_straight(&s->edge, &s->in, &s->out) ||
         s->out.channels > 4095) {
         return LIL_ERROR_OPERATOR;
     }
-    if (s->op->constants_bytes < 4 * 256 || lil_load_int32(table) < 1 << 30) {
+    if (s->op->constants_bytes < 4 * 256) {
         return LIL_ERROR_CONSTANTS;
     }
+    if (s->constants == NULL) {
+        return LIL_OK;
+    }
     for (uint32_t i = 0; i < 256; i++) {
-        if (lil_load_int32(table + 4 * i) < 0) {
+        int32_t least = i == 0 ? 1 << 30 : 0;
+        if (lil_load_int32(s->constants + 4 * i) < least) {
             return LIL_ERROR_CONSTANTS;
         }
     }
@@ -314,14 +320,16 @@ static bool indices_fit(const uint8_t *table, uint32_t count, uint32_t limit)
 
 static int32_t verify_resize_nearest(const subject *s)
 {
-    const uint8_t *rows = s->model + s->op->constants_offset;
     if (s->in.channels != s->out.channels) {
         return LIL_ERROR_OPERATOR;
     }
+    if (s->op->constants_bytes < 2 * ((uint64_t)s->out.height + s->out.width)) {
+        return LIL_ERROR_CONSTANTS;
+    }
     bool is_sound =
-        s->op->constants_bytes >= 2 * ((uint64_t)s->out.height + s->out.width) &&
-        indices_fit(rows, s->out.height, s->in.height) &&
-        indices_fit(rows + 2 * s->out.height, s->out.width, s->in.width);
+        s->constants == NULL ||
+        (indices_fit(s->constants, s->out.height, s->in.height) &&
+         indices_fit(s->constants + 2 * s->out.height, s->out.width, s->in.width));
     return is_sound ? LIL_OK : LIL_ERROR_CONSTANTS;
 }
 
@@ -350,7 +358,8 @@ static int32_t verify_argmax(const subject *s)
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
-int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op)
+int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
+                            const uint8_t *constants)
 {
     static int32_t (*const verifiers[LIL_KIND_COUNT])(const subject *) = {
         NULL,
@@ -379,6 +388,7 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
     s.model = model;
     s.header = header;
     s.op = op;
+    s.constants = constants;
     s.out = lil_load_tensor(model, header, op->output);
     if (op->kind == LIL_INPUT) {
         bool is_sound = op->edge_count == 0 && op->parameters.words[0] < header->input_count &&

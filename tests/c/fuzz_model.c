@@ -65,27 +65,34 @@ static lil_buffer rows_of(const uint8_t *model, const lil_header *header, uint32
     return buffer_of(bytes, typecode, (uint8_t)(turn * 37));
 }
 
-static void run_model(const lil_buffer *model, uint32_t turn)
+/* `file` is the whole file that `model` is, or that it is the front of. */
+static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t turn)
 {
     lil_header header = lil_load_header(model->data);
     lil_buffer context = buffer_of(header.context_bytes, 'B', 0);
     lil_buffer arena = buffer_of(header.arena_bytes, 'B', 0xA5);
-    lil_buffer none = {NULL, 0, 'B'};
+    lil_buffer rows = {NULL, 0, 'B'};
     int32_t status = lil_begin(model, &context);
     if (status == LIL_OK) {
-        status = lil_run(model, &context, &arena, &none);
+        status = lil_run(model, &context, &arena, &rows);
     }
     for (uint32_t calls = 0; calls < 100000 && status >= 0 && status != LIL_DONE; calls++) {
-        lil_buffer rows = rows_of(model->data, &header, (uint32_t)status, turn);
-        status = lil_run(model, &context, &arena, &rows);
-        if (status == LIL_ERROR_INPUT_NO_TABLE) {
+        if (status >= LIL_WANTS_PAGE) {
+            read_page(model, file, arena.data, status - LIL_WANTS_PAGE);
+        } else {
             free(rows.data);
-            turn = 0;
-            rows = rows_of(model->data, &header, 0, turn);
-            status = lil_begin(model, &context);
+            rows = rows_of(model->data, &header, (uint32_t)status, turn);
         }
-        free(rows.data);
+        status = lil_run(model, &context, &arena, &rows);
+        if (status == LIL_ERROR_INPUT_NO_TABLE && turn != 0) {
+            turn = 0; /* int8 needs no table */
+            free(rows.data);
+            rows = buffer_of(0, 'b', 0);
+            lil_begin(model, &context);
+            status = lil_run(model, &context, &arena, &rows);
+        }
     }
+    free(rows.data);
     for (int32_t i = 0; i < header.tensor_count; i++) {
         int32_t bytes = 0;
         if (lil_field(model, LIL_FIELD_TENSOR_BYTES, i, &bytes) == LIL_OK &&
@@ -104,7 +111,7 @@ static void run_model(const lil_buffer *model, uint32_t turn)
 
 static void read_fields(const lil_buffer *model)
 {
-    for (int32_t field = -1; field < 20; field++) {
+    for (int32_t field = -1; field < 30; field++) {
         for (int32_t index = -1; index < 20; index++) {
             int32_t value;
             lil_field(model, field, index, &value);
@@ -127,6 +134,17 @@ static bool is_affordable(const uint8_t *model, const lil_header *header)
     return true;
 }
 
+static void try_model(const lil_buffer *model, const uint8_t *file, uint32_t turn)
+{
+    if (lil_verify(model) == LIL_OK) {
+        lil_header header = lil_load_header(model->data);
+        read_fields(model);
+        if (is_affordable(model->data, &header)) {
+            run_model(model, file, turn);
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint32_t turn = size > 0 ? data[size - 1] : 0;
@@ -135,11 +153,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lil_buffer model = {block + 1, (uint32_t)size, 'B'};
     memcpy(model.data, data, size);
     seal(model.data, model.size);
-    if (lil_verify(&model) == LIL_OK) {
+    try_model(&model, model.data, turn);
+    if (size >= sizeof(lil_header)) {
         lil_header header = lil_load_header(model.data);
-        read_fields(&model);
-        if (is_affordable(model.data, &header)) {
-            run_model(&model, turn);
+        if (header.constants_offset < size) {
+            /* The front alone, as of a file whose constants stay on flash. */
+            lil_buffer front = {allocate(header.constants_offset), header.constants_offset, 'B'};
+            memcpy(front.data, model.data, front.size);
+            try_model(&front, model.data, turn);
+            free(front.data);
         }
     }
     free(block);

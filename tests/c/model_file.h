@@ -4,6 +4,7 @@
 
 #include "model.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,10 +37,10 @@ static inline uint8_t *read_file(const char *path, uint32_t *size)
     return data;
 }
 
-/* CRC-32 by the textbook, one bit after the other. */
-static inline uint32_t crc32_of(const uint8_t *data, size_t size)
+/* CRC-32 by the textbook, one bit after the other; continues `crc`, which begins with 0. */
+static inline uint32_t crc32_of(const uint8_t *data, size_t size, uint32_t crc)
 {
-    uint32_t crc = 0xFFFFFFFF;
+    crc = ~crc;
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
         for (int bit = 0; bit < 8; bit++) {
@@ -49,16 +50,35 @@ static inline uint32_t crc32_of(const uint8_t *data, size_t size)
     return ~crc;
 }
 
-/* Makes size and checksum right, so that what was changed gets past them. */
+/* Makes size and checksums right, so that what was changed gets past them. */
 static inline void seal(uint8_t *model, uint32_t size)
 {
-    if (size >= sizeof(lil_header)) {
-        lil_header header = lil_load_header(model);
-        header.file_bytes = size;
-        memcpy(model, &header, sizeof header);
-        header.checksum = crc32_of(model + 16, size - 16);
-        memcpy(model, &header, sizeof header);
+    if (size < sizeof(lil_header)) {
+        return;
     }
+    lil_header header = lil_load_header(model);
+    header.file_bytes = size;
+    if (header.constants_offset >= sizeof header && header.constants_offset <= size) {
+        uint32_t front = header.constants_offset;
+        uint32_t before = offsetof(lil_header, checksum);
+        uint32_t after = before + sizeof header.checksum;
+        header.constants_checksum = crc32_of(model + front, size - front, 0);
+        memcpy(model, &header, sizeof header);
+        header.checksum = crc32_of(model, before, 0);
+        header.checksum = crc32_of(model + after, front - after, header.checksum);
+    }
+    memcpy(model, &header, sizeof header);
+}
+
+/* Reads the constants of a segment into the arena, as lil_run asks for. `file` is the whole file. */
+static inline void read_page(const lil_buffer *front, const uint8_t *file, uint8_t *arena,
+                             int32_t segment)
+{
+    int32_t start, bytes, offset;
+    lil_field(front, LIL_FIELD_PAGE_START, segment, &start);
+    lil_field(front, LIL_FIELD_PAGE_BYTES, segment, &bytes);
+    lil_field(front, LIL_FIELD_PAGE_OFFSET, segment, &offset);
+    memcpy(arena + offset, file + start, (uint32_t)bytes);
 }
 
 #endif

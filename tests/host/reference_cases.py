@@ -17,21 +17,30 @@ from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
 
 
-def write_case(folder: Path, name: str, model: bytes, inputs: Sequence[np.ndarray]) -> Path:
+def write_case(
+    folder: Path,
+    name: str,
+    model: bytes,
+    inputs: Sequence[np.ndarray],
+    paged: bool = False,
+) -> Path:
     """Converts an int8 `.tflite`, runs it in LiteRT's reference kernels, writes the three files.
 
     Returns the path of the `.lil`.
     """
     expected = litert.run(model, inputs)
     path = folder / f"{name}.lil"
-    path.write_bytes(lilliput.convert(model).data)
+    path.write_bytes(lilliput.convert(model, paged=paged).data)
     path.with_suffix(".in").write_bytes(b"".join(value.tobytes() for value in inputs))
     path.with_suffix(".out").write_bytes(b"".join(value.tobytes() for value in expected))
     return path
 
 
 def write_random_cases(folder: Path, chains: int) -> list[Path]:
-    """One small graph for each kind of step, and `chains` graphs of several operators."""
+    """One small graph for each kind of step, and `chains` graphs of several operators.
+
+    The weights of every third model are paged.
+    """
     single = [Recipe((11,), (Step(kind, 5),), largest=6) for kind in STEPS]
     several = [recipe_of(seed) for seed in range(chains)]
     paths = []
@@ -40,5 +49,6 @@ def write_random_cases(folder: Path, chains: int) -> list[Path]:
         graph = build_graph(recipe)
         name = f"{number:03}_{recipe.steps[0].kind.replace(' ', '_')}"
         inputs = random_inputs(graph, number)
-        paths.append(write_case(folder, name, write_tflite(graph), inputs))
+        paged = number % 3 == 1
+        paths.append(write_case(folder, name, write_tflite(graph), inputs, paged))
     return paths

@@ -6,7 +6,7 @@ outputs) with `pair_input0.bin`, `pair_input1.bin`, `pair_output0.bin` and `pair
 Each check prints its name when it has passed.
 """
 
-# ruff: noqa: PTH123, UP031
+# ruff: noqa: B905, PTH123, UP031
 
 import gc
 import sys

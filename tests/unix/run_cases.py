@@ -107,8 +107,7 @@ def main(folder):
             check_errors(*case)
         except Exception as error:
             failed += 1
-            print("%s: %s" % (name, error))
-            sys.print_exception(error)
+            print("%s: %s: %s" % (name, type(error).__name__, error))
         gc.collect()
     print("cases %d, failed %d" % (len(names), failed))
 

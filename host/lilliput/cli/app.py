@@ -83,8 +83,13 @@ def _add_convert(commands: Commands) -> None:
     command.add_argument(
         "--method",
         choices=("minmax", "average", "percentile", "mse"),
-        default="minmax",
-        help="how the range of an activation is chosen (default: minmax)",
+        default="mse",
+        help="how the range of an activation is chosen (default: mse)",
+    )
+    command.add_argument(
+        "--no-equalization",
+        action="store_true",
+        help="do not rescale channels so that each fills its tensor's range",
     )
     command.add_argument(
         "--no-bias-correction",
@@ -106,6 +111,11 @@ def _add_convert(commands: Commands) -> None:
         metavar="BYTES",
         type=byte_count,
         help="fail when the arena is larger: 65536, 64K, 1M",
+    )
+    command.add_argument(
+        "--paged",
+        action="store_true",
+        help="read weights from the file as they are needed, for boards without ROMFS",
     )
     command.add_argument(
         "--report", action="store_true", help="print the quantisation error of every layer"

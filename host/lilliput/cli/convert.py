@@ -35,8 +35,10 @@ def run(options: argparse.Namespace) -> None:
             labels=labels,
             input_range=tuple(options.input_range) if options.input_range else None,
             method=options.method,
+            equalize=not options.no_equalization,
             bias_correction=not options.no_bias_correction,
             max_samples=options.samples,
+            paged=options.paged,
             progress=progress,
         )
     for warning in conversion.warnings:

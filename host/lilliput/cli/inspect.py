@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from ..execution import read_model
 from ..inspection import Description, Moment, describe
 from .console import plain_table, port_text, shape_text, size_text, wide_console
 
@@ -18,11 +19,7 @@ _OTHER_COLUMNS = 84  # characters that the table takes beside the map
 
 def run(options: argparse.Namespace) -> None:
     """Prints operators, arena map, sizes and origin."""
-    data = options.model.read_bytes()
-    try:
-        description = describe(data)
-    except ValueError as error:
-        raise ValueError(f"{options.model}: {error}") from error
+    description = describe(read_model(options.model))
     if options.json:
         print(json.dumps({"file": str(options.model), **description.as_json()}))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from .structs import constants, macros, pack, size_of
 if TYPE_CHECKING:
     from ..planner.plan import Plan
 
-_CHECKED_FROM = 16  # the checksum covers all that follows it
+_CHECKED_FROM = 16  # the byte behind the checksum, which does not cover itself
+_CONSTANTS_ALIGNMENT = 16
 _NO_PRODUCER = 0xFFFF
 
 
@@ -59,24 +61,20 @@ def write(
     tensors = image.reserve(size_of("lil_tensor") * len(program.tensors))
     operators = image.reserve(size_of("lil_operator") * len(program.steps))
     edges = image.reserve(size_of("lil_edge") * edge_count)
-    segments = image.append(
-        b"".join(
-            pack("lil_segment", {"first_operator": s.first, "operator_count": s.count})
-            for s in plan.segments
-        )
-    )
+    segments = image.reserve(size_of("lil_segment") * len(plan.segments))
     inputs = image.reserve(size_of("lil_port") * len(program.inputs))
     outputs = image.append(b"".join(_port(port, 0, 0, 0) for port in program.outputs))
     text = "\n".join(labels).encode()
     labels_offset = image.append(text)
     story = json.dumps(provenance or {}, ensure_ascii=False).encode()
     provenance_offset = image.append(story)
-    constants_offset = image.append(b"", alignment=16)
-    image.fill(tensors, _tensors(image, program, plan))
-    operator_records, edge_records = _operators(image, program, plan)
-    image.fill(operators, operator_records)
-    image.fill(edges, edge_records)
     image.fill(inputs, _inputs(image, program, input_range))
+    image.fill(tensors, _tensors(image, program, plan))
+    constants_offset = image.append(b"", alignment=_CONSTANTS_ALIGNMENT)
+    offsets = [image.append(step.constants, _CONSTANTS_ALIGNMENT) for step in program.steps]
+    image.fill(operators, _operators(program, plan, offsets))
+    image.fill(edges, _edges(program))
+    image.fill(segments, _segments(program, plan, offsets))
     largest = max((segment.count for segment in plan.segments), default=0)
     limits = macros()
     header = {
@@ -84,6 +82,7 @@ def write(
         "version": limits["LIL_VERSION"],
         "layout": limits["LIL_LAYOUT"],
         "file_bytes": len(image.data),
+        "constants_checksum": zlib.crc32(image.data[constants_offset:]),
         "arena_bytes": plan.arena_bytes,
         "context_bytes": size_of("lil_progress") + 4 * largest,
         "macs_low": program.macs & 0xFFFFFFFF,
@@ -105,9 +104,11 @@ def write(
         "segment_count": len(plan.segments),
         "input_count": len(program.inputs),
         "output_count": len(program.outputs),
+        "is_paged": plan.is_paged,
     }
     image.fill(0, pack("lil_header", header))
-    header["checksum"] = zlib.crc32(image.data[_CHECKED_FROM:])
+    before = zlib.crc32(image.data[: _CHECKED_FROM - 4])
+    header["checksum"] = zlib.crc32(image.data[_CHECKED_FROM:constants_offset], before)
     image.fill(0, pack("lil_header", header))
     return bytes(image.data)
 
@@ -141,12 +142,11 @@ def _tensors(image: _Image, program: Program, plan: Plan) -> bytes:
     return b"".join(records)
 
 
-def _operators(image: _Image, program: Program, plan: Plan) -> tuple[bytes, bytes]:
-    operators: list[bytes] = []
-    edges: list[bytes] = []
+def _operators(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
+    records: list[bytes] = []
+    first_edge = 0
     for index, step in enumerate(program.steps):
-        offset = image.append(step.constants, alignment=16)
-        operators.append(
+        records.append(
             pack(
                 "lil_operator",
                 {
@@ -155,10 +155,10 @@ def _operators(image: _Image, program: Program, plan: Plan) -> tuple[bytes, byte
                     "activation_min": step.activation[0],
                     "activation_max": step.activation[1],
                     "output": step.output,
-                    "first_edge": len(edges),
+                    "first_edge": first_edge,
                     "edge_count": len(step.edges),
                     "rows_per_sweep": plan.rows_per_sweep[index],
-                    "constants_offset": offset,
+                    "constants_offset": offsets[index],
                     "constants_bytes": len(step.constants),
                     "scratch_offset": plan.scratch_offsets[index],
                     "scratch_bytes": plan.scratch_bytes[index],
@@ -166,20 +166,36 @@ def _operators(image: _Image, program: Program, plan: Plan) -> tuple[bytes, byte
                 },
             )
         )
-        for edge in step.edges:
-            edges.append(
-                pack(
-                    "lil_edge",
-                    {
-                        "step": edge.step,
-                        "first": edge.first,
-                        "last": edge.last,
-                        "divisor": edge.divisor,
-                        "tensor": edge.tensor,
-                    },
-                )
+        first_edge += len(step.edges)
+    return b"".join(records)
+
+
+def _edges(program: Program) -> bytes:
+    return b"".join(
+        pack("lil_edge", dataclasses.asdict(edge)) for step in program.steps for edge in step.edges
+    )
+
+
+def _segments(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
+    records: list[bytes] = []
+    for number, segment in enumerate(plan.segments):
+        begin = offsets[segment.first]
+        end = offsets[segment.last] + len(program.steps[segment.last].constants)
+        records.append(
+            pack(
+                "lil_segment",
+                {
+                    "first_operator": segment.first,
+                    "operator_count": segment.count,
+                    "constants_offset": begin,
+                    "constants_bytes": end - begin,
+                    "page_offset": plan.page_offsets[number]
+                    if plan.is_paged
+                    else macros()["LIL_NONE"],
+                },
             )
-    return b"".join(operators), b"".join(edges)
+        )
+    return b"".join(records)
 
 
 def _flags(step: Step) -> int:

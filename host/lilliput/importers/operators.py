@@ -88,9 +88,7 @@ def _check_bias(reader: Reader, bias: int, channels: int) -> None:
 def _require_rank(reader: Reader, position: int, rank: int, what: str) -> tuple[int, ...]:
     shape = reader.tensors[position].shape
     if len(shape) != rank:
-        raise OperatorError(
-            f"its {what} have the shape {list(shape)}; {rank} dimensions are needed"
-        )
+        raise OperatorError(f"its {what} have the shape {list(shape)}; they need rank {rank}")
     return shape
 
 
@@ -199,9 +197,7 @@ def _pool(reader: Reader, site: Site) -> None:
 def _resolved_axes(values: list[int], rank: int) -> tuple[int, ...]:
     for value in values:
         if not -rank <= value < rank:
-            raise OperatorError(
-                f"axis {value} does not exist in {rank} dimensions; export it again"
-            )
+            raise OperatorError(f"axis {value} is none of {rank} dimensions; export it again")
     return tuple(sorted({value % rank for value in values}))
 
 
@@ -365,9 +361,7 @@ def _strided_slice(reader: Reader, site: Site) -> None:
             masks,
         )
     except ValueError as error:
-        raise OperatorError(
-            f"{error} (input shape {list(source.shape)}); export it again"
-        ) from None
+        raise OperatorError(f"{error} (input {list(source.shape)}); export it again") from None
     output = reader.tensor(site.outputs[0])
     declared = reader.tensors[output].shape
     if resolved.output_shape != declared or 0 in resolved.shape:

@@ -338,9 +338,8 @@ class Reader:
         try:
             read = self.readers.get(kind)
             if read is None:
-                raise OperatorError(
-                    f"this operator is not supported; {_ADVICE.get(kind, _REPLACE)}"
-                )
+                advice = _ADVICE.get(kind, _REPLACE)
+                raise OperatorError(f"this operator is not supported; {advice}")
             if not outputs:
                 raise ValueError(f"damaged TFLite model: {where} has no output; export it again")
             for index in inputs:

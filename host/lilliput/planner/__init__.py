@@ -33,23 +33,24 @@ def plan(
     schedule: Schedule = Schedule.STREAMED,
     streams_input: bool = True,
     keep_all: bool = False,
+    paged: bool = False,
 ) -> Plan:
     """Places a program in the smallest arena found.
 
     With `streams_input` a graph input is fed row by row from the caller's buffer where that helps;
     without, it is resident. With `keep_all` no tensor is overwritten, so that every one can be
-    read after an inference.
+    read after an inference. When `paged`, the arena has room for the constants of one segment at a
+    time, so that the model's file need not be in memory.
     """
     program = order_inputs(program)
     scratch = scratch_bytes(program)
     if keep_all:
         segments = tuple(Segment(index, 1) for index in range(len(program.steps)))
-        return place(program, segments, scratch, keep_all=True)
-    plans = [
-        place(program, operator_by_operator(program, streams_input=streams_input), scratch)
-    ]
+        return place(program, segments, scratch, keep_all=True, paged=paged)
+    schedules = [operator_by_operator(program, streams_input=streams_input)]
     if schedule is Schedule.STREAMED:
-        plans.append(place(program, stream(program, scratch, streams_input=streams_input), scratch))
+        schedules.append(stream(program, scratch, streams_input=streams_input, paged=paged))
+    plans = [place(program, segments, scratch, paged=paged) for segments in schedules]
     return min(plans, key=lambda candidate: candidate.arena_bytes)
 
 
@@ -59,9 +60,10 @@ def place(
     scratch: tuple[int, ...],
     *,
     keep_all: bool = False,
+    paged: bool = False,
 ) -> Plan:
     """Packs a schedule into an arena."""
-    held = residency(program, segments, scratch, keep_all=keep_all)
+    held = residency(program, segments, scratch, keep_all=keep_all, paged=paged)
     packing = pack(held.items, held.overlaps)
     offsets = [0] * len(program.tensors)
     for index, tensor in enumerate(program.tensors):
@@ -78,6 +80,7 @@ def place(
         offsets=tuple(offsets),
         scratch_offsets=tuple(scratch_offsets),
         scratch_bytes=scratch,
+        page_offsets=tuple(packing.offsets[item] for item in held.page_items),
         arena_bytes=packing.bytes,
         lower_bound=lower_bound(held.items, held.overlaps),
         blocks=tuple(

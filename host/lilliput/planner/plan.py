@@ -43,7 +43,8 @@ class Plan:
     """A program in its order of execution, its segments, and the arena.
 
     `ring_rows` and `offsets` are one a tensor (0 for constants); `rows_per_sweep` (0 for no limit),
-    `scratch_offsets` and `scratch_bytes` one a step. `lower_bound` is the most that is alive at any step: no packing
+    `scratch_offsets` and `scratch_bytes` one a step. `page_offsets`, one a segment, say where its
+    constants are read to; empty when the file is mapped. `lower_bound` is the most that is alive at any step: no packing
     can need less.
     """
 
@@ -54,9 +55,14 @@ class Plan:
     offsets: tuple[int, ...]
     scratch_offsets: tuple[int, ...]
     scratch_bytes: tuple[int, ...]
+    page_offsets: tuple[int, ...]
     arena_bytes: int
     lower_bound: int
     blocks: tuple[Block, ...]
+
+    @property
+    def is_paged(self) -> bool:
+        return bool(self.page_offsets)
 
     @property
     def peak_step(self) -> int:

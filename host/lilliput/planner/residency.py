@@ -14,7 +14,7 @@ from .timing import Timing, is_passing, least_distance, rows_in_flight, segment_
 @dataclass(frozen=True)
 class Residency:
     """The items to pack, and what the executor must obey. `tensor_items` and `scratch_items` give
-    the item of a map or a step.
+    the item of a map or a step, `page_items` that of each segment's constants when paged.
 
     `overlaps` says, for an output and an input that it is the last to read, by how many bytes the
     output must begin before the input so that no row is overwritten while it is needed.
@@ -25,6 +25,7 @@ class Residency:
     ring_rows: tuple[int, ...]
     tensor_items: dict[int, int]
     scratch_items: dict[int, int]
+    page_items: tuple[int, ...]
     overlaps: dict[tuple[int, int], int]
 
 
@@ -43,8 +44,10 @@ def residency(
     scratch: tuple[int, ...],
     *,
     keep_all: bool = False,
+    paged: bool = False,
 ) -> Residency:
-    """Items of a schedule. With `keep_all` every tensor is kept whole to the end."""
+    """Items of a schedule. With `keep_all` every tensor is kept whole to the end; when `paged`,
+    each segment's constants are in the arena while it runs."""
     timings = [segment_timing(program, s.first, s.first + s.count) for s in segments]
     rings: dict[int, _Ring] = {}
     if not keep_all:
@@ -74,6 +77,12 @@ def residency(
                 first, last = (segment.first, segment.last) if step.is_sink else (index, index)
                 scratch_items[index] = len(items)
                 items.append(Item(f"scratch of {step.name}", scratch[index], first, last))
+    page_items: list[int] = []
+    if paged:
+        for number, segment in enumerate(segments):
+            page_items.append(len(items))
+            size = constants_bytes(program, segment)
+            items.append(Item(f"weights of segment {number}", size, segment.first, segment.last))
     overlaps: dict[tuple[int, int], int] = {}
     if not keep_all:
         for segment, timing in zip(segments, timings, strict=True):
@@ -88,8 +97,19 @@ def residency(
         for limit in timing.rows_per_sweep
     ]
     return Residency(
-        tuple(items), tuple(limits), tuple(rows), tensor_items, scratch_items, overlaps
+        tuple(items),
+        tuple(limits),
+        tuple(rows),
+        tensor_items,
+        scratch_items,
+        tuple(page_items),
+        overlaps,
     )
+
+
+def constants_bytes(program: Program, segment: Segment) -> int:
+    """Bytes of a segment's constants in the file, each operator's at a multiple of 16."""
+    return sum(-(-len(program.steps[index].constants) // 16) * 16 for index in segment.steps)
 
 
 def _rings(program: Program, segment: Segment, timing: Timing) -> dict[int, _Ring]:

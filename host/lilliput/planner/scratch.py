@@ -21,6 +21,7 @@ def scratch_bytes(program: Program) -> tuple[int, ...]:
         offsets=(0,) * len(program.tensors),
         scratch_offsets=(0,) * len(program.steps),
         scratch_bytes=(0,) * len(program.steps),
+        page_offsets=(),
         arena_bytes=0,
         lower_bound=0,
         blocks=(),

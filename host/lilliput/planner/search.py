@@ -14,7 +14,7 @@ import numpy as np
 from ..program import Program
 from .packing import align, overlap_saving
 from .plan import Segment
-from .residency import overlap_distances
+from .residency import constants_bytes, overlap_distances
 from .schedule import readers_of
 from .timing import Timing, is_passing, rows_in_flight, segment_timing
 
@@ -29,13 +29,19 @@ class Candidate:
     calls: int
 
 
-def stream(program: Program, scratch: tuple[int, ...], *, streams_input: bool = True) -> tuple[Segment, ...]:
+def stream(
+    program: Program,
+    scratch: tuple[int, ...],
+    *,
+    streams_input: bool = True,
+    paged: bool = False,
+) -> tuple[Segment, ...]:
     """The segments of least peak, by the sum of what is alive in each."""
     count = len(program.steps)
     candidates = [
         candidate
         for first in range(count)
-        for candidate in _candidates(program, scratch, first, streams_input)
+        for candidate in _candidates(program, scratch, first, streams_input, paged)
     ]
     ending: list[list[Candidate]] = [[] for _ in range(count + 1)]
     for candidate in candidates:
@@ -65,7 +71,7 @@ def _fewest_calls(ending: list[list[Candidate]], limit: int) -> tuple[Segment, .
 
 
 def _candidates(
-    program: Program, scratch: tuple[int, ...], first: int, streams_input: bool
+    program: Program, scratch: tuple[int, ...], first: int, streams_input: bool, paged: bool
 ) -> list[Candidate]:
     """All segments that begin at step `first`."""
     readers = readers_of(program)
@@ -111,6 +117,8 @@ def _candidates(
                 else:
                     lasting += ring
         total = whole + lasting + int(passing[first : index + 1].max())
+        if paged:
+            total += constants_bytes(program, Segment(first, index - first + 1))
         total -= _saving(program, timing, Segment(first, index - first + 1), last_use, producer)
         single = index == first and step.is_pointwise
         found.append(Candidate(first, index + 1, total, 1 if single else calls))

@@ -23,6 +23,9 @@ Progress = Callable[[str, int, int], None]
 
 _FLOAT32 = np.dtype(np.float32)
 
+# An end of an output's range moves out to its extreme if the range grows by at most this share.
+CHEAP_EXTENSION = 0.125
+
 # Reals beyond this are no data that a network was trained on, but a mistake.
 _LARGEST_VALUE = 1e30
 
@@ -90,11 +93,11 @@ def calibrate(
     Raises ValueError when the network computes infinities on a sample.
     """
     tensors = _observed_tensors(graph)
-    extremes = {index: ExtremesObserver(options.momentum) for index in tensors}
+    extremes = {index: ExtremesObserver() for index in tensors}
     _observe(graph, samples, extremes, "calibrate", progress)
     ranges = {index: observer.extremes for index, observer in extremes.items()}
     if options.method == "average":
-        ranges = {i: o.average or o.extremes for i, o in extremes.items()}
+        ranges = {i: o.average(options.momentum) for i, o in extremes.items()}
     elif options.method == "percentile":
         histograms = {i: HistogramObserver(o.extremes) for i, o in extremes.items()}
         _observe(graph, samples, histograms, "calibrate histograms", progress)
@@ -102,10 +105,25 @@ def calibrate(
     elif options.method == "mse":
         errors = {index: ErrorObserver() for index in tensors}
         _observe(graph, samples, errors, "calibrate errors", progress)
-        ranges = {i: e.least_squares_range() for i, e in errors.items()}
+        for number, (index, error) in enumerate(errors.items()):
+            if progress is not None:
+                progress("choose ranges", number + 1, len(errors))
+            ranges[index] = error.least_squares_range()
+    if options.method != "minmax":
+        for index in graph.outputs:
+            if index in extremes:
+                ranges[index] = _extended(ranges[index], extremes[index].usual_extremes)
     for index in graph.inputs:
         ranges[index] = extremes[index].extremes
     return ranges
+
+
+def _extended(chosen: Range, usual: Range) -> Range:
+    """The chosen range with either end moved out to the usual extreme, where that is cheap."""
+    allowed = CHEAP_EXTENSION * (chosen.with_zero().high - chosen.with_zero().low)
+    low = usual.low if 0.0 < chosen.low - usual.low <= allowed else chosen.low
+    high = usual.high if 0.0 < usual.high - chosen.high <= allowed else chosen.high
+    return Range(low, high)
 
 
 def _observed_tensors(graph: Graph) -> list[int]:

@@ -13,6 +13,9 @@ from lilliput.quantize.ranges import INT8_MAX, INT8_MIN, Range
 
 HISTOGRAM_BINS = 4096
 
+# A sample that reaches so many times further than the median one is left out of output ranges.
+OUTLIER_FACTOR = 4.0
+
 # Bins for each sample's own range, where the error of rounding is known without counting.
 SAMPLE_BINS = 512
 
@@ -30,28 +33,42 @@ class Observer(Protocol):
 
 @dataclass
 class ExtremesObserver:
-    """Least and greatest value over all samples, and their moving averages."""
+    """Least and greatest value of each sample."""
 
-    momentum: float
-    low: float = np.inf
-    high: float = -np.inf
-    average: Range | None = None
+    lows: list[float] = field(default_factory=list)
+    highs: list[float] = field(default_factory=list)
 
     def observe(self, values: np.ndarray) -> None:
         """Takes in one sample's values, any shape."""
-        low, high = float(values.min()), float(values.max())
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        if self.average is None:
-            self.average = Range(low, high)
-        else:
-            past, new = self.momentum, 1.0 - self.momentum
-            self.average = Range(
-                past * self.average.low + new * low, past * self.average.high + new * high
-            )
+        self.lows.append(float(values.min()))
+        self.highs.append(float(values.max()))
 
     @property
     def extremes(self) -> Range:
-        return Range(self.low, self.high)
+        """The range of all samples' values."""
+        return Range(min(self.lows), max(self.highs))
+
+    def average(self, momentum: float) -> Range:
+        """Moving averages of the samples' extremes; `momentum` is the weight of the past."""
+        low, high = self.lows[0], self.highs[0]
+        for next_low, next_high in zip(self.lows[1:], self.highs[1:], strict=True):
+            low = momentum * low + (1.0 - momentum) * next_low
+            high = momentum * high + (1.0 - momentum) * next_high
+        return Range(low, high)
+
+    @property
+    def usual_extremes(self) -> Range:
+        """The range of all samples but those that reach far further than most.
+
+        Either end is that of the samples which reach at most `OUTLIER_FACTOR` times as far from
+        zero as the median sample.
+        """
+        return Range(-_usual_reach([-low for low in self.lows]), _usual_reach(self.highs))
+
+
+def _usual_reach(reaches: list[float]) -> float:
+    fence = OUTLIER_FACTOR * float(np.median(np.maximum(reaches, 0.0)))
+    return max((reach for reach in reaches if reach <= fence), default=max(reaches))
 
 
 @dataclass

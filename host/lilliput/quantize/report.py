@@ -10,6 +10,7 @@ import numpy as np
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import Graph, Operator, Quantization
 from lilliput.litert import Session
+from lilliput.passes.rewriting import without_unused_tensors
 from lilliput.quantize.calibration import Progress, Sample
 from lilliput.quantize.ranges import dequantize_values, quantize_values
 from lilliput.quantize.single_operator import activation_operands, single_operator_session
@@ -166,7 +167,9 @@ def _alone(
     operands = activation_operands(quantized, op)
     result = op.outputs[0]
     rest = _after(planned, float_op)
-    rest_session = Session(write_tflite(rest), reference=False) if rest.operators else None
+    rest_session = None
+    if rest.operators:
+        rest_session = Session(write_tflite(without_unused_tensors(rest)), reference=False)
     noises = {index: Noise() for index in planned.outputs}
     for sample, expected in zip(samples, floats, strict=True):
         numbers = [quantize_values(expected[i], _quantization(quantized, i)) for i in operands]

@@ -1,0 +1,38 @@
+"""Classifies photographs in MicroPython, fed row by row, for classify.py.
+
+Runs in a folder with `model.lil` and the photographs as raw RGB, whose names are the arguments.
+Prints a JSON object for each; the raw logits of photograph X go to `X.logits`.
+"""
+
+# ruff: noqa: PTH123, UP031 (MicroPython has no pathlib)
+
+import gc
+import json
+import sys
+import time
+
+import lilliput
+
+model = lilliput.load("model.lil")
+_, height, width, channels = model.input.shape
+row = bytearray(width * channels)
+logits = model.output.buffer()
+gc.collect()
+for name in sys.argv[1:]:
+    with open(name, "rb") as camera:
+        started = time.ticks_us()
+        finished = False
+        while not finished:
+            camera.readinto(row)
+            finished = model.feed(row)
+        model.infer(None, logits)
+        taken = time.ticks_diff(time.ticks_us(), started)
+    with open("%s.logits" % name, "wb") as file:
+        file.write(logits)
+    told = {
+        "name": name,
+        "top": model.top(3),
+        "microseconds": taken,
+        "arena_bytes": model.arena_bytes,
+    }
+    print(json.dumps(told))
