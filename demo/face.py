@@ -29,12 +29,13 @@ from blazeface import (
     placed,
 )
 from calibration import calibration_images
+from PIL import Image, ImageDraw
+from skimage import data as photographs
+
 from lilliput import convert
 from lilliput.cli.console import progress_bars, quiet_libraries
 from lilliput.execution import Inference, Ports, ports_of, run_on_unix
 from lilliput.litert import Session
-from PIL import Image, ImageDraw
-from skimage import data as photographs
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "demo"

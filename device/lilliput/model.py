@@ -27,6 +27,7 @@ _LABELS_BYTES = const(5)
 _INPUT_RANK = const(6)
 _OUTPUT_RANK = const(11)
 _FRONT_BYTES = const(18)
+_FILE_BYTES = const(19)
 _CONSTANTS_CHECKSUM = const(20)
 _PAGE_START = const(21)
 _PAGE_BYTES = const(22)
@@ -75,6 +76,10 @@ class Model:
 
     def __init__(self, file, arena=None, pages=None):
         _lilliput.verify(file)
+        whole = _lilliput.field(file, _FILE_BYTES, 0)
+        if not pages and len(file) < whole:
+            # The front alone is sound, but there is no file to read its pages from.
+            raise ValueError("model has %d of %d bytes: copy it again" % (len(file), whole))
         self.arena_bytes = size = _lilliput.field(file, _ARENA_BYTES, 0)
         if arena is None:
             arena = _allocate(size, "the model's arena")
@@ -312,7 +317,8 @@ def _read(file, size, path):
         head = file.read(128)
     except MemoryError:
         head = b""
-    if len(head) == 128 and _lilliput.field(head, _IS_PAGED, 0):
+    is_model = len(head) == 128 and head[:4] == b"LIL\x1a"
+    if is_model and _lilliput.field(head, _IS_PAGED, 0):
         front = _lilliput.field(head, _FRONT_BYTES, 0)
         if 0 < front < size:
             size = front

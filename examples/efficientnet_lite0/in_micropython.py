@@ -13,6 +13,16 @@ import time
 
 import lilliput
 
+
+def best_of(values):
+    """Index of the greatest value."""
+    best = 0
+    for index, value in enumerate(values):
+        if value > values[best]:
+            best = index
+    return best
+
+
 model = lilliput.load("model.lil")
 _, height, width, channels = model.input.shape
 row = bytearray(width * channels)
@@ -31,7 +41,7 @@ for name in sys.argv[1:]:
         file.write(logits)
     told = {
         "name": name,
-        "top": model.top(3),
+        "class": best_of(logits),
         "microseconds": taken,
         "arena_bytes": model.arena_bytes,
     }

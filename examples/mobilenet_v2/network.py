@@ -1,9 +1,9 @@
 """MobileNetV2 as a float graph of Lilliput: the architecture of `keras.applications`, untrained.
 
-Widths, strides and kernels, and so every tensor's shape, are those of Keras' MobileNetV2 without
-TensorFlow (its explicit padding of strided convolutions at even sizes shifts what "same" would
-give by a pixel: it is kept). Batch normalisation counts as folded. Weights are random with He's
-variance, so that activations stay in range.
+Widths, strides and kernels, and so every tensor's shape, are those of Keras' MobileNetV2, without
+TensorFlow. (Keras pads before strided convolutions itself; it comes to the same as "same".) Batch
+normalisation counts as folded. Weights are random with He's variance, so that activations stay in
+range.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from lilliput.graph import (
     Activation,
     Attributes,
@@ -79,10 +80,7 @@ class _Builder:
             self.constant(f"{name}/weights", kept, (2.0 / taps) ** 0.5),
             self.constant(f"{name}/bias", (channels,), 0.1),
         )
-        # Keras pads a strided map by half the kernel, less a row at the top where it is even.
-        pads = tuple(kernel // 2 - (1 - extent % 2) for extent in (height, width))
-        explicit = (pads[0], kernel // 2, pads[1], kernel // 2) if stride == 2 else None
-        how = Convolution("same", (stride, stride), (1, 1), activation, explicit)
+        how = Convolution("same", (stride, stride), (1, 1), activation)
         shape = (1, -(-height // stride), -(-width // stride), channels)
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         return self.operator(kind, name, operands, shape, how)

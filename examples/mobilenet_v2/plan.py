@@ -9,16 +9,18 @@ with random weights, quantised on random pictures: the plan depends on shapes al
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
+from network import mobilenet_v2
+
 from lilliput.cli.console import quiet_libraries
 from lilliput.graph import Graph
 from lilliput.lower import lower
 from lilliput.passes.simplify import simplify
 from lilliput.planner import Schedule, plan
-from lilliput.planner.plan import Plan
+from lilliput.planner.plan import Block, Plan
 from lilliput.quantize import Options, quantize
-from network import mobilenet_v2
 
 # Width, input size, and the arena in bytes that the project promises with the input fed.
 NETWORKS = ((1.0, 224, 160_000), (0.35, 144, 32_000))
@@ -55,15 +57,28 @@ def quantized_network(width: float, size: int) -> Graph:
 
 
 def report_peak(made: Plan) -> None:
-    """Prints the step at which most is held, and what that is, largest first."""
+    """Prints the step at which most bytes are in use, and what lies there, largest first."""
     steps = range(len(made.program.steps))
     held = [[b for b in made.blocks if b.first_step <= step <= b.last_step] for step in steps]
-    peak = max(steps, key=lambda step: sum(block.bytes for block in held[step]))
+    peak = max(steps, key=lambda step: used_bytes(held[step]))
     segment = next(s for s in made.segments if s.first <= peak <= s.last)
     first, last = (made.program.steps[i].name for i in (segment.first, segment.last))
-    print(f"  peak at {made.program.steps[peak].name}, in the segment {first} to {last}:")
+    where = "alone" if first == last else f"in the segment {first} to {last}"
+    print(f"  peak at {made.program.steps[peak].name}, {where}:")
     for block in sorted(held[peak], key=lambda block: -block.bytes):
         print(f"    {block.bytes:>9,}  {block.name}")
+    shared = sum(block.bytes for block in held[peak]) - used_bytes(held[peak])
+    if shared:
+        print(f"    {-shared:>9,}  where an output overwrites rows that are no longer needed")
+
+
+def used_bytes(blocks: Sequence[Block]) -> int:
+    """Bytes of the arena in which any of the blocks lies."""
+    used = end = 0
+    for block in sorted(blocks, key=lambda block: block.offset):
+        used += max(block.offset + block.bytes - max(block.offset, end), 0)
+        end = max(end, block.offset + block.bytes)
+    return used
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def convert(
     progress: called with (stage, done, total).
 
     Raises OSError when a file is missing, UnsupportedModel (a ValueError) naming the operator that
-    cannot be run, ValueError when the data does not fit the model or the arena exceeds `sram`,
+    cannot be run, ValueError when the data does not fit the model, BudgetError (a ValueError) when
+    no arena of at most `sram` bytes was found,
     ImportError when a Keras model is given and TensorFlow is not installed.
     """
     from .lower import lower
@@ -110,14 +111,17 @@ def convert(
         warnings = ("the model is int8 already: the calibration data was not used",)
     input_range = input_range or _full_range(graph)
     tell("plan", 0, 1)
-    plan = make_plan(lower(graph), paged=paged)
-    if sram is not None and plan.arena_bytes > sram:
-        raise ValueError(_too_large(plan, sram))
+    plan = make_plan(lower(graph), paged=paged, sram=sram)
     data = _written(plan, labels, source, input_range)
     tell("plan", 1, 1)
     if output is not None:
         write_atomically(Path(output), data)
     return Conversion(data, report, _summary(plan, data, labels), warnings)
+
+
+def read_graph(model: Any) -> Graph:
+    """The simplified graph of a model, float or int8; errors as `convert`."""
+    return simplify(_imported(model)[0])
 
 
 def is_float(graph: Graph) -> bool:
@@ -284,16 +288,3 @@ def _summary(plan: Plan, data: bytes, labels: Sequence[str]) -> dict[str, Any]:
         "labels": len(labels),
         "paged": plan.is_paged,
     }
-
-
-def _too_large(plan: Plan, sram: int) -> str:
-    peak = plan.peak_step
-    step = plan.program.steps[peak]
-    held = [block for block in plan.blocks if block.first_step <= peak <= block.last_step]
-    largest = max(held, key=lambda block: block.bytes)
-    return (
-        f"the model needs an arena of {plan.arena_bytes:,} bytes, "
-        f"{plan.arena_bytes - sram:,} more than the {sram:,} allowed: the peak is at operator "
-        f"{step.kind} ({step.name}), where {largest.name} alone takes {largest.bytes:,} bytes; "
-        "make that map smaller (a smaller input, fewer channels) or allow more"
-    )

@@ -33,7 +33,7 @@ class OperatorInfo:
 
 @dataclass(frozen=True)
 class Held:
-    """A range of the arena in use, by a tensor's rows or (tensor None) as scratch."""
+    """A range of the arena in use: by a tensor's rows, or (tensor None) as scratch or a page."""
 
     tensor: int | None
     offset: int
@@ -56,7 +56,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Description:
-    """All that a file tells. `sections` are the bytes that each part of the file takes."""
+    """All that a file tells.
+
+    `sections` are the bytes that each part of the file takes; of a paged file, the constants are
+    read into the arena segment by segment.
+    """
 
     version: int
     flash_bytes: int
@@ -68,6 +72,7 @@ class Description:
     outputs: list[dict[str, Any]]
     labels: tuple[str, ...]
     provenance: dict[str, Any]
+    is_paged: bool
     operators: list[OperatorInfo]
     arena_map: list[Moment]
 
@@ -83,6 +88,7 @@ class Description:
 def describe(data: bytes) -> Description:
     """Describes a `.lil` file. Raises ValueError when the core's verifier refuses it."""
     file = read(data)
+    pages = _pages(data)
     tables = file.file_bytes - file.constants_bytes
     return Description(
         version=file.version,
@@ -96,7 +102,8 @@ def describe(data: bytes) -> Description:
         labels=file.labels,
         provenance=file.provenance,
         operators=_operators(file, data),
-        arena_map=_moments(file),
+        is_paged=bool(pages),
+        arena_map=_moments(file, pages),
     )
 
 
@@ -145,7 +152,16 @@ def _window(window: Any) -> str:
     return ", ".join(parts)
 
 
-def _moments(file: ModelFile) -> list[Moment]:
+def _pages(data: bytes) -> list[Held]:
+    """Where in the arena the constants of each segment are read to; empty unless paged."""
+    [header] = unpack("lil_header", data, 0, 1)
+    if not header.is_paged:
+        return []
+    segments = unpack("lil_segment", data, header.segments_offset, header.segment_count)
+    return [Held(None, segment.page_offset, segment.constants_bytes) for segment in segments]
+
+
+def _moments(file: ModelFile, pages: list[Held]) -> list[Moment]:
     segment_of = {index: op.segment for index, op in enumerate(file.operators)}
     lives = {op.output: (op.segment, op.segment) for op in file.operators}
     uses = [(tensor, index) for index, op in enumerate(file.operators) for tensor in op.inputs]
@@ -155,7 +171,10 @@ def _moments(file: ModelFile) -> list[Moment]:
         if root is not None:
             last = segment_of.get(reader, len(file.segments) - 1)
             lives[root] = (lives[root][0], max(lives[root][1], last))
-    return [_moment(file, number, lives) for number in range(len(file.segments))]
+    return [
+        _moment(file, number, lives, pages[number : number + 1])
+        for number in range(len(file.segments))
+    ]
 
 
 def _root(file: ModelFile, tensor: int, reader: int) -> int | None:
@@ -170,13 +189,16 @@ def _root(file: ModelFile, tensor: int, reader: int) -> int | None:
     return next((out for out in writers if file.tensors[out].offset == stored.offset), None)
 
 
-def _moment(file: ModelFile, number: int, lives: dict[int, tuple[int, int]]) -> Moment:
+def _moment(
+    file: ModelFile, number: int, lives: dict[int, tuple[int, int]], pages: list[Held]
+) -> Moment:
     operators = [file.operators[index] for index in file.segments[number]]
     held = [
         Held(index, file.tensors[index].offset, file.tensors[index].bytes)
         for index, (first, last) in sorted(lives.items())
         if first <= number <= last
     ]
+    held += pages
     held += [
         Held(None, op.scratch_offset, op.scratch_bytes) for op in operators if op.scratch_bytes
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -125,7 +126,7 @@ def run_all_tensors(
     return session.tensors()
 
 
-def _port(details: dict) -> Port:
+def _port(details: dict[str, Any]) -> Port:
     scale, zero_point = details["quantization"]
     return Port(
         name=str(details["name"]),

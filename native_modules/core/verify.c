@@ -49,6 +49,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
     }
     uint32_t front = header->constants_offset;
     if (front < sizeof *header || header->file_bytes < front || model->size < front ||
+        header->file_bytes > INT32_MAX ||
         (!lil_is_mapped(model, header) && !header->is_paged)) {
         return LIL_ERROR_TRUNCATED;
     }
@@ -179,6 +180,22 @@ static bool page_is_sound(const lil_header *header, const lil_segment *segment, 
            (uint64_t)segment->page_offset + segment->constants_bytes <= header->arena_bytes;
 }
 
+static bool are_apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+    return a + a_bytes <= b || b + b_bytes <= a;
+}
+
+/* Whether an operator leaves its segment's page alone, whose constants are checked only once. */
+static bool spares_page(const uint8_t *file, const lil_header *header, const lil_segment *segment,
+                        const lil_operator *op)
+{
+    lil_tensor out = lil_load_tensor(file, header, op->output);
+    uint64_t out_bytes = (uint64_t)lil_row_bytes(&out) * out.ring_rows;
+    return are_apart(segment->page_offset, segment->constants_bytes, out.offset, out_bytes) &&
+           are_apart(segment->page_offset, segment->constants_bytes, op->scratch_offset,
+                     op->scratch_bytes);
+}
+
 /* Segments cover the operators in order; rings and graph inputs stay inside their segment. */
 static int32_t verify_segments(const lil_buffer *model, const lil_header *header)
 {
@@ -201,7 +218,8 @@ static int32_t verify_segments(const lil_buffer *model, const lil_header *header
             if (op.constants_offset < segment.constants_offset ||
                 op.constants_offset - segment.constants_offset > segment.constants_bytes ||
                 op.constants_bytes > segment.constants_bytes -
-                                         (op.constants_offset - segment.constants_offset)) {
+                                         (op.constants_offset - segment.constants_offset) ||
+                (!lil_is_mapped(model, header) && !spares_page(file, header, &segment, &op))) {
                 return LIL_ERROR_SCHEDULE;
             }
             for (uint32_t k = 0; k < op.edge_count; k++) {

@@ -12,14 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static uint64_t elements(const lil_tensor *tensor)
-{
+static uint64_t elements(const lil_tensor *tensor) {
     return (uint64_t)tensor->height * tensor->width * tensor->channels;
 }
 
 /* An upper bound of what an inference computes. */
-static uint64_t work_of(const uint8_t *model, const lil_header *header)
-{
+static uint64_t work_of(const uint8_t *model, const lil_header *header) {
     uint64_t work = 0;
     for (uint32_t i = 0; i < header->operator_count; i++) {
         lil_operator op = lil_load_operator(model, header, i);
@@ -45,8 +43,7 @@ static uint64_t work_of(const uint8_t *model, const lil_header *header)
     return work * (header->segment_count > 0 ? 1 : 0) + header->operator_count;
 }
 
-static lil_buffer buffer_of(uint32_t size, char typecode, uint8_t fill)
-{
+static lil_buffer buffer_of(uint32_t size, char typecode, uint8_t fill) {
     lil_buffer buffer = {allocate(size), size, typecode};
     memset(buffer.data, fill, size);
     return buffer;
@@ -54,8 +51,7 @@ static lil_buffer buffer_of(uint32_t size, char typecode, uint8_t fill)
 
 /* Rows for input `index`: the whole map, or one row; reals, pixels or int8. */
 static lil_buffer rows_of(const uint8_t *model, const lil_header *header, uint32_t index,
-                          uint32_t turn)
-{
+                          uint32_t turn) {
     static const char typecodes[] = {'b', 'b', 'B', 'f'};
     lil_port port = lil_load_port(model, header->inputs_offset, index);
     lil_tensor tensor = lil_load_tensor(model, header, port.tensor);
@@ -66,8 +62,7 @@ static lil_buffer rows_of(const uint8_t *model, const lil_header *header, uint32
 }
 
 /* `file` is the whole file that `model` is, or that it is the front of. */
-static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t turn)
-{
+static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t turn) {
     lil_header header = lil_load_header(model->data);
     lil_buffer context = buffer_of(header.context_bytes, 'B', 0);
     lil_buffer arena = buffer_of(header.arena_bytes, 'B', 0xA5);
@@ -109,8 +104,7 @@ static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t tur
     free(context.data);
 }
 
-static void read_fields(const lil_buffer *model)
-{
+static void read_fields(const lil_buffer *model) {
     for (int32_t field = -1; field < 30; field++) {
         for (int32_t index = -1; index < 20; index++) {
             int32_t value;
@@ -119,8 +113,7 @@ static void read_fields(const lil_buffer *model)
     }
 }
 
-static bool is_affordable(const uint8_t *model, const lil_header *header)
-{
+static bool is_affordable(const uint8_t *model, const lil_header *header) {
     if (header->arena_bytes > LARGEST_ARENA || work_of(model, header) > LARGEST_WORK) {
         return false;
     }
@@ -134,8 +127,7 @@ static bool is_affordable(const uint8_t *model, const lil_header *header)
     return true;
 }
 
-static void try_model(const lil_buffer *model, const uint8_t *file, uint32_t turn)
-{
+static void try_model(const lil_buffer *model, const uint8_t *file, uint32_t turn) {
     if (lil_verify(model) == LIL_OK) {
         lil_header header = lil_load_header(model->data);
         read_fields(model);
@@ -145,8 +137,7 @@ static void try_model(const lil_buffer *model, const uint8_t *file, uint32_t tur
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint32_t turn = size > 0 ? data[size - 1] : 0;
     /* One byte off a multiple of 16: the format promises no alignment of the file. */
     uint8_t *block = allocate(size + 1);

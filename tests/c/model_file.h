@@ -9,8 +9,7 @@
 #include <stdlib.h>
 
 /* Memory of exactly `size` bytes, so that AddressSanitizer sees the first byte too many. */
-static inline uint8_t *allocate(size_t size)
-{
+static inline uint8_t *allocate(size_t size) {
     uint8_t *data = malloc(size > 0 ? size : 1);
     if (data == NULL) {
         fprintf(stderr, "out of memory for %zu bytes\n", size);
@@ -19,8 +18,7 @@ static inline uint8_t *allocate(size_t size)
     return data;
 }
 
-static inline uint8_t *read_file(const char *path, uint32_t *size)
-{
+static inline uint8_t *read_file(const char *path, uint32_t *size) {
     FILE *file = fopen(path, "rb");
     if (file == NULL || fseek(file, 0, SEEK_END) != 0) {
         fprintf(stderr, "cannot read %s\n", path);
@@ -38,8 +36,7 @@ static inline uint8_t *read_file(const char *path, uint32_t *size)
 }
 
 /* CRC-32 by the textbook, one bit after the other; continues `crc`, which begins with 0. */
-static inline uint32_t crc32_of(const uint8_t *data, size_t size, uint32_t crc)
-{
+static inline uint32_t crc32_of(const uint8_t *data, size_t size, uint32_t crc) {
     crc = ~crc;
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
@@ -51,8 +48,7 @@ static inline uint32_t crc32_of(const uint8_t *data, size_t size, uint32_t crc)
 }
 
 /* Makes size and checksums right, so that what was changed gets past them. */
-static inline void seal(uint8_t *model, uint32_t size)
-{
+static inline void seal(uint8_t *model, uint32_t size) {
     if (size < sizeof(lil_header)) {
         return;
     }
@@ -70,10 +66,10 @@ static inline void seal(uint8_t *model, uint32_t size)
     memcpy(model, &header, sizeof header);
 }
 
-/* Reads the constants of a segment into the arena, as lil_run asks for. `file` is the whole file. */
+/* Reads the constants of a segment into the arena, as lil_run asks for. `file` is the whole file.
+ */
 static inline void read_page(const lil_buffer *front, const uint8_t *file, uint8_t *arena,
-                             int32_t segment)
-{
+                             int32_t segment) {
     int32_t start, bytes, offset;
     lil_field(front, LIL_FIELD_PAGE_START, segment, &start);
     lil_field(front, LIL_FIELD_PAGE_BYTES, segment, &bytes);

@@ -7,15 +7,14 @@
 
 #include "random_bits.h"
 
-#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t *current;
 static uint32_t current_size;
 
-static void keep_mutant(void)
-{
+static void keep_mutant(void) {
     FILE *file = fopen("crash.lil", "wb");
     if (file != NULL) {
         fwrite(current, 1, current_size, file);
@@ -24,14 +23,12 @@ static void keep_mutant(void)
     }
 }
 
-static uint32_t below(uint64_t *random, uint32_t limit)
-{
+static uint32_t below(uint64_t *random, uint32_t limit) {
     return limit > 0 ? (uint32_t)(next_random(random) >> 16) % limit : 0;
 }
 
 /* Where to change something: in the header and the tables mostly, else anywhere. */
-static uint32_t place_of(uint64_t *random, const uint8_t *model, uint32_t size)
-{
+static uint32_t place_of(uint64_t *random, const uint8_t *model, uint32_t size) {
     lil_header header = lil_load_header(model);
     uint32_t tables = header.constants_offset < size ? header.constants_offset : size;
     switch (below(random, 8)) {
@@ -44,12 +41,12 @@ static uint32_t place_of(uint64_t *random, const uint8_t *model, uint32_t size)
     }
 }
 
-static void mutate(uint64_t *random, uint8_t *model, uint32_t *size)
-{
+static void mutate(uint64_t *random, uint8_t *model, uint32_t *size) {
     static const uint32_t numbers[] = {
-        0,      1,      2,          3,          4,          7,          8,          15,
-        16,     127,    128,        255,        256,        1023,       1024,       1025,
-        0x7FFF, 0x8000, 0xFFFF,     0x10000,    0xFFFFFF,   0x1000000,  0x3FFFFFFF, 0x40000000,
+        0,          1,          2,          3,          4,          7,
+        8,          15,         16,         127,        128,        255,
+        256,        1023,       1024,       1025,       0x7FFF,     0x8000,
+        0xFFFF,     0x10000,    0xFFFFFF,   0x1000000,  0x3FFFFFFF, 0x40000000,
         0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFE, 0xFFFFFFFF,
     };
     uint32_t at = place_of(random, model, *size) % *size;
@@ -92,15 +89,14 @@ static void mutate(uint64_t *random, uint8_t *model, uint32_t *size)
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc < 4) {
         fprintf(stderr, "usage: %s RUNS SEED FILE...\n", argv[0]);
         return 2;
     }
     long runs = strtol(argv[1], NULL, 10);
     uint64_t random = 0x9E3779B97F4A7C15 ^ strtoull(argv[2], NULL, 10);
-    __asan_set_death_callback(keep_mutant);
+    __sanitizer_set_death_callback(keep_mutant);
     for (int i = 3; i < argc; i++) {
         uint32_t size;
         uint8_t *seed = read_file(argv[i], &size);

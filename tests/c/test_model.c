@@ -23,15 +23,13 @@ typedef struct fixture {
     uint32_t output_bytes;
 } fixture;
 
-static uint8_t *read_part(const char *name, const char *suffix, uint32_t *size)
-{
+static uint8_t *read_part(const char *name, const char *suffix, uint32_t *size) {
     char path[1024];
     snprintf(path, sizeof path, "%s%s", name, suffix);
     return read_file(path, size);
 }
 
-static fixture open_fixture(const char *name)
-{
+static fixture open_fixture(const char *name) {
     fixture f = {.name = name};
     f.model.data = read_part(name, ".lil", &f.model.size);
     f.model.typecode = 'B';
@@ -43,8 +41,7 @@ static fixture open_fixture(const char *name)
     return f;
 }
 
-static void close_fixture(fixture *f)
-{
+static void close_fixture(fixture *f) {
     free(f->model.data);
     free(f->context.data);
     free(f->arena.data);
@@ -52,16 +49,14 @@ static void close_fixture(fixture *f)
     free(f->outputs);
 }
 
-static uint32_t tensor_bytes(const fixture *f, uint32_t table, uint32_t index)
-{
+static uint32_t tensor_bytes(const fixture *f, uint32_t table, uint32_t index) {
     lil_port port = lil_load_port(f->model.data, table, index);
     lil_tensor tensor = lil_load_tensor(f->model.data, &f->header, port.tensor);
     return tensor.height * tensor.width * tensor.channels * (tensor.dtype == LIL_INT32 ? 4 : 1);
 }
 
 /* Where input `index` begins in the fixture's inputs. */
-static uint8_t *input_of(const fixture *f, uint32_t index)
-{
+static uint8_t *input_of(const fixture *f, uint32_t index) {
     uint8_t *data = f->inputs;
     for (uint32_t i = 0; i < index; i++) {
         data += tensor_bytes(f, f->header.inputs_offset, i);
@@ -69,9 +64,9 @@ static uint8_t *input_of(const fixture *f, uint32_t index)
     return data;
 }
 
-/* One inference of the fixture's file or of a front of it, with `rows` rows of the input in each call (0: all that there are). */
-static int32_t infer(const fixture *f, const lil_buffer *model, uint32_t rows)
-{
+/* One inference of the fixture's file or of a front of it, with `rows` rows of the input in each
+ * call (0: all that there are). */
+static int32_t infer(const fixture *f, const lil_buffer *model, uint32_t rows) {
     lil_buffer none = {NULL, 0, 'b'};
     uint32_t taken[LIL_MAX_INPUTS + 1] = {0};
     memset(f->arena.data, 0x5A, f->arena.size);
@@ -102,8 +97,7 @@ static int32_t infer(const fixture *f, const lil_buffer *model, uint32_t rows)
     return status;
 }
 
-static void check_outputs(const fixture *f, const lil_buffer *model, const char *how)
-{
+static void check_outputs(const fixture *f, const lil_buffer *model, const char *how) {
     const uint8_t *expected = f->outputs;
     for (uint32_t i = 0; i < f->header.output_count; i++) {
         uint32_t bytes = tensor_bytes(f, f->header.outputs_offset, i);
@@ -116,8 +110,7 @@ static void check_outputs(const fixture *f, const lil_buffer *model, const char 
     }
 }
 
-static void test_inference(const fixture *f)
-{
+static void test_inference(const fixture *f) {
     CHECK(lil_verify(&f->model) == LIL_OK, "%s: %s", f->name,
           lil_error_text(lil_verify(&f->model)));
     CHECK(infer(f, &f->model, 0) == LIL_DONE, "%s", f->name);
@@ -138,8 +131,7 @@ static void test_inference(const fixture *f)
 }
 
 /* Of a paged file the front is enough. */
-static void test_pages(const fixture *f)
-{
+static void test_pages(const fixture *f) {
     lil_buffer front = {allocate(f->header.constants_offset), f->header.constants_offset, 'B'};
     memcpy(front.data, f->model.data, front.size);
     if (f->header.is_paged) {
@@ -155,8 +147,7 @@ static void test_pages(const fixture *f)
     free(front.data);
 }
 
-static void test_truncation(const fixture *f)
-{
+static void test_truncation(const fixture *f) {
     /* A paged file may be cut anywhere behind its front. */
     uint32_t end = f->header.is_paged ? f->header.constants_offset : f->model.size;
     uint32_t step = f->model.size / 4096 + 1;
@@ -168,8 +159,7 @@ static void test_truncation(const fixture *f)
     }
 }
 
-static void test_flipped_bits(const fixture *f, uint64_t *random)
-{
+static void test_flipped_bits(const fixture *f, uint64_t *random) {
     uint32_t bits = f->model.size * 8;
     uint32_t tries = f->model.size <= EVERY_BIT_UP_TO ? bits : EVERY_BIT_UP_TO * 8;
     uint8_t *file = f->model.data;
@@ -185,14 +175,14 @@ static void test_flipped_bits(const fixture *f, uint64_t *random)
         uint32_t field = bit / 32 * 4;
         bool is_size = field == offsetof(lil_header, file_bytes) ||
                        field == offsetof(lil_header, constants_offset);
-        CHECK(status == expected || (is_size && status == LIL_ERROR_TRUNCATED), "%s: bit %u flipped gives %d", f->name, bit, status);
+        CHECK(status == expected || (is_size && status == LIL_ERROR_TRUNCATED),
+              "%s: bit %u flipped gives %d", f->name, bit, status);
         file[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
 }
 
 static void check_header_change(const fixture *f, const lil_header *changed, int32_t expected,
-                                const char *what)
-{
+                                const char *what) {
     lil_buffer copy = {allocate(f->model.size), f->model.size, 'B'};
     memcpy(copy.data, f->model.data, copy.size);
     memcpy(copy.data, changed, sizeof *changed);
@@ -203,8 +193,7 @@ static void check_header_change(const fixture *f, const lil_header *changed, int
 }
 
 /* Files whose checksum is right and whose header is not. */
-static void test_wrong_headers(const fixture *f)
-{
+static void test_wrong_headers(const fixture *f) {
     lil_header header = f->header;
     header.tensors_offset = 0xFFFFFFFC;
     check_header_change(f, &header, LIL_ERROR_TABLE, "tensors at the end of memory");
@@ -241,8 +230,7 @@ static void test_wrong_headers(const fixture *f)
 }
 
 /* What a caller can do wrong; the model works afterwards. */
-static void test_wrong_calls(const fixture *f)
-{
+static void test_wrong_calls(const fixture *f) {
     lil_buffer none = {NULL, 0, 'b'};
     uint32_t row = tensor_bytes(f, f->header.inputs_offset, 0) /
                    lil_load_tensor(f->model.data, &f->header,
@@ -287,15 +275,13 @@ static void test_wrong_calls(const fixture *f)
     check_outputs(f, &f->model, "after wrong calls");
 }
 
-static void test_error_texts(void)
-{
+static void test_error_texts(void) {
     for (int32_t status = -1; status >= LIL_ERROR_FIELD; status--) {
         CHECK(lil_error_text(status) != NULL && lil_error_text(status)[0] != '\0', "%d", status);
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     uint64_t random = 0x2545F4914F6CDD1D;
     for (int i = 1; i < argc; i++) {
         fixture f = open_fixture(argv[i]);

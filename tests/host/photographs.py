@@ -24,9 +24,7 @@ def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarra
     )
 
 
-def _crop(
-    picture: Image.Image, height: int, width: int, dice: np.random.Generator
-) -> Image.Image:
+def _crop(picture: Image.Image, height: int, width: int, dice: np.random.Generator) -> Image.Image:
     side = int(min(picture.size) * dice.uniform(0.4, 1.0))
     left = int(dice.integers(0, picture.width - side + 1))
     top = int(dice.integers(0, picture.height - side + 1))

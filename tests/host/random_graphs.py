@@ -58,25 +58,30 @@ class Recipe:
 
 
 def recipes(
-    kinds: Sequence[str] | None = None, largest_operators: int = 8
+    kinds: Sequence[str] | None = None,
+    largest_operators: int = 8,
+    *,
+    including: str | None = None,
 ) -> st.SearchStrategy[Recipe]:
-    """Recipes with one to `largest_operators` steps of the given kinds (of all of them)."""
+    """Recipes with one to `largest_operators` steps of the given kinds (of all of them).
+
+    One step, at any place, is of the kind `including`.
+    """
     seeds = st.integers(0, 2**20)
-    steps = st.builds(Step, st.sampled_from(list(kinds or STEPS)), seeds)
+    chosen = st.builds(Step, st.sampled_from(list(kinds or STEPS)), seeds)
+    if including is None:
+        steps = st.lists(chosen, min_size=1, max_size=largest_operators).map(tuple)
+    else:
+        some = st.lists(chosen, max_size=(largest_operators - 1) // 2)
+        this = st.builds(Step, st.just(including), seeds)
+        steps = st.tuples(some, this, some).map(lambda parts: (*parts[0], parts[1], *parts[2]))
     return st.builds(
         Recipe,
         inputs=st.lists(seeds, min_size=1, max_size=3).map(tuple),
-        steps=st.lists(steps, min_size=1, max_size=largest_operators).map(tuple),
+        steps=steps,
         largest=st.integers(1, 14),
         float_ports=st.sampled_from([False] * 7 + [True]),
     )
-
-
-def graphs(
-    kinds: Sequence[str] | None = None, largest_operators: int = 8
-) -> st.SearchStrategy[Graph]:
-    """The graphs of `recipes`."""
-    return recipes(kinds, largest_operators).map(build_graph)
 
 
 def recipe_of(seed: int) -> Recipe:
@@ -97,9 +102,7 @@ def build_graph(recipe: Recipe) -> Graph:
     for position, seed in enumerate(recipe.inputs):
         dice = np.random.default_rng(seed)
         shape = _input_shape(dice, recipe.largest)
-        builder.add_input(
-            f"input_{position}", shape, _quantization(dice), recipe.float_ports, dice
-        )
+        builder.add_input(f"input_{position}", shape, _quantization(dice), recipe.float_ports, dice)
     for step in recipe.steps:
         STEPS[step.kind](builder, np.random.default_rng(step.seed))
     return builder.finish(recipe.float_ports)
@@ -133,7 +136,8 @@ def _random_input(graph: Graph, index: int, dice: np.random.Generator) -> np.nda
 def _reals(value: np.ndarray, quantization: Quantization, dice: np.random.Generator) -> np.ndarray:
     """float32 that quantise to about `value`: many lie next to where rounding changes."""
     steps = value.astype(np.float64) - int(quantization.zero_point[0])
-    steps += dice.choice([0.0, 0.5, -0.5, 0.25, 300.0], value.shape, p=[0.2, 0.35, 0.35, 0.08, 0.02])
+    beside = [0.0, 0.5, -0.5, 0.25, 300.0]
+    steps += dice.choice(beside, value.shape, p=[0.2, 0.35, 0.35, 0.08, 0.02])
     reals = (steps * float(quantization.scale[0])).astype(np.float32)
     towards = dice.choice(np.array([-np.inf, np.inf], np.float32), value.shape)
     return np.where(dice.random(value.shape) < 0.5, reals, np.nextafter(reals, towards))
@@ -194,9 +198,7 @@ class _Builder:
     def tensor(self, shape: Shape, quantization: Quantization | None, dtype: type = np.int8) -> int:
         index = len(self.tensors)
         shape = tuple(int(n) for n in shape)
-        self.tensors.append(
-            Tensor(f"t{index}", shape, np.dtype(dtype), quantization=quantization)
-        )
+        self.tensors.append(Tensor(f"t{index}", shape, np.dtype(dtype), quantization=quantization))
         return index
 
     def constant(self, data: np.ndarray, quantization: Quantization) -> int:
@@ -308,9 +310,7 @@ def _window_length(size: int, kernel: int, stride: int, padding: str) -> int:
 # most often one that fills the int8 range, else anything that does not overflow 32 bits.
 
 
-def _weights(
-    dice: np.random.Generator, shape: Shape, axis: int
-) -> tuple[np.ndarray, Quantization]:
+def _weights(dice: np.random.Generator, shape: Shape, axis: int) -> tuple[np.ndarray, Quantization]:
     if _chance(dice, 0.1):
         data = dice.choice(np.array([INT8_MIN, INT8_MAX], np.int8), shape)
     else:
@@ -403,9 +403,7 @@ def _add_convolution(
     if _chance(dice, 0.9):
         operands.append(
             builder.constant(
-                *_bias(
-                    dice, builder.quantization(source), quantization, weights_shape[axis], taps
-                )
+                *_bias(dice, builder.quantization(source), quantization, weights_shape[axis], taps)
             )
         )
     output = _accumulated(dice, builder.quantization(source), quantization, taps)
@@ -522,9 +520,7 @@ def _fully_connected(builder: _Builder, dice: np.random.Generator) -> None:
     operands = [source, builder.constant(data, quantization)]
     if _chance(dice, 0.8):
         operands.append(
-            builder.constant(
-                *_bias(dice, builder.quantization(source), quantization, units, depth)
-            )
+            builder.constant(*_bias(dice, builder.quantization(source), quantization, units, depth))
         )
     else:
         operands.append(-1)

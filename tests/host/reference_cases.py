@@ -1,11 +1,12 @@
 """Models with inputs and LiteRT's outputs, as files that tests in C and in MicroPython read.
 
 A case is NAME.lil, NAME.in (the int8 inputs, one behind the other) and NAME.out (the outputs
-likewise, int8, or int32 of an arg max).
+likewise, int8, or int32 of an arg max). `python reference_cases.py FOLDER` writes a set of them.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,3 +53,9 @@ def write_random_cases(folder: Path, chains: int) -> list[Path]:
         paged = number % 3 == 1
         paths.append(write_case(folder, name, write_tflite(graph), inputs, paged))
     return paths
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    print(f"{len(write_random_cases(target, chains=40))} cases in {target}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import (
     Activation,

@@ -11,12 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import lilliput
 import numpy as np
 import pytest
-from lilliput import unixport
-from lilliput.cli.app import main
-from lilliput.litert import run as run_litert
 from PIL import Image
 from small_models import (
     CLASSES,
@@ -26,6 +22,11 @@ from small_models import (
     int8_tflite,
     with_two_inputs,
 )
+
+import lilliput
+from lilliput import unixport
+from lilliput.cli.app import main
+from lilliput.litert import run as run_litert
 
 Command = Callable[..., str]
 
@@ -267,6 +268,19 @@ def test_inspect_agrees_with_convert(models: Path, lil: Path, command: Command) 
     covered = [index for m in told["arena_map"] for index in range(m["first"], m["last"] + 1)]
     assert covered == list(range(len(told["operators"])))
     assert all(0 < m["live_bytes"] <= told["arena_bytes"] for m in told["arena_map"])
+
+
+def test_paged_files_show_their_pages(models: Path, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "paged.lil"
+    told = json.loads(command("convert", models / "int8.tflite", "-o", path, "--paged", "--json"))
+    described = json.loads(command("inspect", path, "--json"))
+    assert told["paged"] and described["is_paged"]
+    assert max(moment["live_bytes"] for moment in described["arena_map"]) <= told["arena_bytes"]
+    pages = [held for m in described["arena_map"] for held in m["held"] if held["tensor"] is None]
+    assert sum(page["bytes"] for page in pages) >= sum(
+        op["constants_bytes"] for op in described["operators"]
+    )
+    assert "read in pages" in command("inspect", path)
 
 
 def test_inspect_prints_tables(lil: Path, command: Command) -> None:

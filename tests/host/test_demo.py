@@ -12,10 +12,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from lilliput import unixport
-from lilliput.execution import ports_of, run_on_host
 from PIL import Image
 from skimage import data as photographs
+
+from lilliput import unixport
+from lilliput.execution import ports_of, run_on_host
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import CLASSES, calibration, float_classifier, int8_tflite, with_two_inputs
+
 from lilliput import convert, runtime, unixport
 from lilliput.litert import run
-from small_models import CLASSES, calibration, float_classifier, int8_tflite, with_two_inputs
 
 CHECKS = Path(__file__).parents[1] / "unix" / "device_package_checks.py"
 LABELS = ("cat", "dog", "größe", "rest")
@@ -32,6 +33,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "pixels.bin").write_bytes(pixels.tobytes())
     (place / "int8.bin").write_bytes(signed.tobytes())
     (place / "expected.bin").write_bytes(run(model, [signed])[0].tobytes())
+
+    paged = convert(model, place / "paged.lil", labels=LABELS, input_range=(0.0, 1.0), paged=True)
+    torn = bytearray(paged.data)
+    torn[-3] ^= 0x40
+    (place / "torn.lil").write_bytes(torn)
 
     pair = with_two_inputs(float_classifier())
     pair_model = int8_tflite(pair)

@@ -11,8 +11,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import lilliput
 import pytest
+
+import lilliput
 from lilliput import runtime
 
 

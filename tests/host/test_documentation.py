@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+import lilliput
 from lilliput.format.structs import definitions
 from lilliput.lower import supported_operators
 
@@ -42,6 +44,18 @@ def test_tables_name_every_kernel_and_operator(
     assert named == kernels()
     listed = {name for row in rows for name in re.findall(r"\b[A-Z][A-Z0-9_]+\b", row[operators])}
     assert set(supported_operators()) <= listed
+
+
+def test_arenas_are_those_of_the_readme(repository: Path, models: Path) -> None:
+    rows = table_rows((repository / "README.md").read_text(encoding="utf-8"), "## Memory")
+    assert len(rows) == 5
+    for description, macs, arena in rows:
+        [name] = re.findall(r"`(\w+)`", description)
+        summary = lilliput.convert(models / f"{name}.tflite").summary
+        assert f"{summary['macs'] / 1e6:.1f} M" == macs
+        documented = int(arena.replace(",", ""))
+        # A planner that does a little better need not change the README at once.
+        assert 0.95 * documented <= summary["arena_bytes"] <= documented, name
 
 
 def test_links_lead_somewhere(repository: Path) -> None:

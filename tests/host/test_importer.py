@@ -434,6 +434,13 @@ def test_unsupported_models_are_named(change: Change, expected: list[str]) -> No
     assert all(part in message for part in expected), message
 
 
+def test_an_activation_fused_into_a_concatenation_is_an_error() -> None:
+    options = schema.ConcatenationOptionsT(1, schema.ActivationFunctionType.RELU)
+    step = Step("CONCATENATION", [0, 0], [1], options)
+    with pytest.raises(UnsupportedModel, match=r"CONCATENATION 'y'.*relu"):
+        read_tflite(model([Value("x", (1, 4)), Value("y", (1, 8))], [step], [0], [1]))
+
+
 def test_float_in_the_middle_of_int8_is_an_error_that_names_the_place() -> None:
     quantized = ("int8", None, [0.5], [0])
     data = model(

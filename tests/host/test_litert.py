@@ -23,9 +23,7 @@ def test_all_tensors_hold_inputs_constants_and_outputs(model: bytes) -> None:
     np.testing.assert_array_equal(tensors[session.inputs[0].index], x)
     np.testing.assert_array_equal(tensors[session.outputs[0].index], y)
     assert set(tensors) <= set(session.tensor_names())
-    np.testing.assert_array_equal(
-        litert.run_all_tensors(model, [x])[session.outputs[0].index], y
-    )
+    np.testing.assert_array_equal(litert.run_all_tensors(model, [x])[session.outputs[0].index], y)
 
 
 def test_tensors_need_a_session_that_keeps_them(model: bytes) -> None:

@@ -24,6 +24,7 @@ from lilliput.lower import lower
 from lilliput.passes.simplify import simplify
 from lilliput.planner import Plan, Schedule, Segment, place, plan
 from lilliput.planner.packing import Item, lower_bound, overlap_saving, pack
+from lilliput.planner.dataflow import dataflow
 from lilliput.planner.schedule import order_inputs
 from lilliput.planner.scratch import scratch_bytes
 from lilliput.planner.search import needs_whole
@@ -58,9 +59,9 @@ def lowered(graph: Graph) -> Program:
 
 def cut(program: Program, cuts: frozenset[int]) -> tuple[Segment, ...]:
     """Segments that begin at `cuts`, and wherever a rule demands a cut."""
-    firsts = [0]
+    firsts, flow = [0], dataflow(program)
     for index in range(1, len(program.steps)):
-        is_forced = program.steps[index].kind == "INPUT" or needs_whole(program, index, firsts[-1])
+        is_forced = program.steps[index].kind == "INPUT" or needs_whole(flow, index, firsts[-1])
         if is_forced or index in cuts:
             firsts.append(index)
     ends = [*firsts[1:], len(program.steps)]
@@ -171,7 +172,7 @@ def test_simulated_sweeps() -> None:
         trace = simulate(streamed)
         readers = {edge.tensor for step in program.steps for edge in step.edges}
         for segment in streamed.segments:
-            timing = segment_timing(program, segment.first, segment.first + segment.count)
+            timing = segment_timing(dataflow(program), segment.first, segment.first + segment.count)
             for index in segment.steps if segment.count > 1 else ():
                 times = timing.calls[index - segment.first].tolist()
                 assert trace.calls[index] == times, program.steps[index]

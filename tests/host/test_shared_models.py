@@ -31,8 +31,6 @@ NAMES = (
 )
 
 
-
-
 def int8_inputs(shape: tuple[int, ...], count: int) -> np.ndarray:
     """int8 [count, *shape]: photographs for an image, smooth features for a map, else noise."""
     if len(shape) == 4 and shape[3] == 3:

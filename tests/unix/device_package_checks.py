@@ -1,7 +1,8 @@
 """Checks of the device package that run unchanged in MicroPython and CPython.
 
-Called with a folder that holds `model.lil` (one input, uint8 table, four labels), `pixels.bin` (uint8),
-`int8.bin` (the same through the table), `expected.bin` (its output), and `pair.lil` (two inputs, two
+Called with a folder that holds `model.lil` (one input, uint8 table, four labels), `pixels.bin`
+(uint8), `int8.bin` (the same through the table), `expected.bin` (its output), `paged.lil` (the same
+model with paged weights), `torn.lil` (that with a damaged weight), and `pair.lil` (two inputs, two
 outputs) with `pair_input0.bin`, `pair_input1.bin`, `pair_output0.bin` and `pair_output1.bin`.
 Each check prints its name when it has passed.
 """
@@ -179,6 +180,26 @@ def check_any_alignment(folder):
         assert lilliput.load(memoryview(shifted)[shift:]).infer(pixels) == expected
 
 
+def check_paged_weights(folder):
+    pixels = read(folder, "pixels.bin")
+    expected = array("b", read(folder, "expected.bin"))
+    path = folder + "/paged.lil"
+    whole = read(folder, "paged.lil")
+    model = lilliput.load(path)
+    assert len(model._file) < len(whole)
+    for _ in range(2):
+        assert model.infer(pixels) == expected
+    for begin in range(0, len(pixels), 36):
+        model.feed(memoryview(pixels)[begin : begin + 36])
+    assert model.infer() == expected
+    assert model.labels == LABELS
+    front = bytes(model._file)
+    model.deinit()
+    assert lilliput.load(whole).infer(pixels) == expected
+    expect(ValueError, [], lilliput.load, front)
+    expect(ValueError, ["damaged"], lilliput.load, folder + "/torn.lil")
+
+
 def check_several_ports(folder):
     model = lilliput.load(folder + "/pair.lil")
     inputs = [array("b", read(folder, "pair_input%d.bin" % i)) for i in range(2)]
@@ -245,6 +266,7 @@ CHECKS = (
     check_bad_files,
     check_arena,
     check_any_alignment,
+    check_paged_weights,
     check_several_ports,
     check_deinit,
     check_memory_error,

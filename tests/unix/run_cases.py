@@ -2,9 +2,11 @@
 
     micropython run_cases.py FOLDER
 
-A case is NAME.lil, NAME.in and NAME.out (see tests/host/reference_cases.py). Prints the name of each
-case that fails and why, then one line: `cases 79, failed 0`.
+A case is NAME.lil, NAME.in and NAME.out (see tests/host/reference_cases.py). Prints the name of
+each case that fails and why, then one line: `cases 79, failed 0`.
 """
+
+# ruff: noqa: B904, PTH123, PTH208, RUF005, UP031
 
 import gc
 import os

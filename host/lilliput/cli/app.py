@@ -25,6 +25,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"lilliput {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_convert(commands)
+    _add_plan(commands)
     _add_inspect(commands)
     _add_run(commands)
     return top
@@ -119,6 +120,34 @@ def _add_convert(commands: Commands) -> None:
     )
     command.add_argument(
         "--report", action="store_true", help="print the quantisation error of every layer"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_plan(commands: Commands) -> None:
+    command = commands.add_parser(
+        "plan",
+        help="show how much memory a model needs, and what more of it buys",
+        description="Plans a .tflite, .keras or .h5 model: the least arena, the Pareto front of "
+        "arena, multiply-accumulates and flash reads, and what the peak is made of.",
+    )
+    command.add_argument("model", metavar="MODEL", type=Path)
+    command.add_argument(
+        "--sram",
+        metavar="BYTES",
+        type=byte_count,
+        help="choose the plan that reads the least flash in an arena of so many bytes: 65536, 64K",
+    )
+    command.add_argument(
+        "--input",
+        choices=("fed", "resident"),
+        help="fed from the caller's buffer or row by row, or in the arena (default: both)",
+    )
+    command.add_argument(
+        "--plot", metavar="OUT.png", type=Path, help="draw the arena over time, and the front"
+    )
+    command.add_argument(
+        "--advise", action="store_true", help="name kernels to shrink and to grow for less memory"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -44,7 +44,8 @@ def _facts(description: Description, title: str) -> Table:
         rows += [(side, f"{port['name']}: {port_text(port)}") for port in ports]
     if description.labels:
         rows.append(("labels", _shortened(description.labels)))
-    rows.append(("format", f"version {description.version}"))
+    paged = ", weights are read in pages" if description.is_paged else ""
+    rows.append(("format", f"version {description.version}{paged}"))
     for name, value in description.provenance.items():
         if name not in {"inputs", "outputs"}:
             rows.append((name, value if isinstance(value, str) else json.dumps(value)))

@@ -83,7 +83,7 @@ def write_tflite(graph: Graph) -> bytes:
 class _AlignedBuffer(schema.BufferT):
     """A buffer whose bytes lie at a multiple of 16, which the generated writer does not see to."""
 
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 (overrides)
+    def Pack(self, builder: flatbuffers.Builder) -> int:
         vector = None
         if self.data is not None:
             content = self.data.tobytes()
@@ -313,10 +313,8 @@ def _write_depthwise(writer: _Writer, operator: Operator) -> None:
     attributes = _attributes(writer, operator, Convolution)
     source, weights, bias = _convolution_operands(writer, operator)
     channels = writer.graph.tensors[source].shape[3]
-    if _is_int8(writer, operator):
-        version = 3
-    else:
-        version = 1 if attributes.dilation == (1, 1) else 2
+    version = 1 if attributes.dilation == (1, 1) else 2
+    version = 3 if _is_int8(writer, operator) else version
     source, padding = _window(writer, source, attributes)
     options = schema.DepthwiseConv2DOptionsT(
         padding=padding,

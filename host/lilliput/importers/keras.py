@@ -89,7 +89,7 @@ def _convert_model(model: Any) -> bytes:
         return model(values[0] if single else list(values), training=False)
 
     function = tensorflow.function(call).get_concrete_function(*specs)
-    return _convert_function(tensorflow, function, model)
+    return _convert_function(tensorflow, function)
 
 
 def _convert_saved_model(path: Path) -> bytes:
@@ -114,7 +114,7 @@ def _convert_saved_model(path: Path) -> bytes:
         return signature(**dict(zip(order, values, strict=True)))
 
     function = tensorflow.function(call).get_concrete_function(*specs)
-    return _convert_function(tensorflow, function, loaded)
+    return _convert_function(tensorflow, function)
 
 
 def _fixed_shape(tensor: Any) -> list[int]:
@@ -128,8 +128,10 @@ def _fixed_shape(tensor: Any) -> list[int]:
     return [1, *(int(size) for size in shape[1:])]
 
 
-def _convert_function(tensorflow: Any, function: Any, owner: Any) -> bytes:
-    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function], owner)
+def _convert_function(tensorflow: Any, function: Any) -> bytes:
+    # Without the object that owns the variables TensorFlow freezes them; with it, large networks
+    # keep them as resources (VAR_HANDLE). The callers hold the owner meanwhile.
+    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function])
     converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS]
     try:
         return bytes(converter.convert())

@@ -251,10 +251,15 @@ def _concatenation(reader: Reader, site: Site) -> None:
         raise OperatorError("it has no inputs; export the model again")
     if any(reader.tensors[p].dtype == FLOAT32 for p in operands):
         operands = [reader.as_float(p) if reader.tensors[p].is_constant else p for p in operands]
+    if site.activation != "none":
+        raise OperatorError(
+            f"its fused activation {site.activation} runs nowhere in TFLite; "
+            "make it an operator of its own behind the concatenation"
+        )
     rank = len(reader.tensors[operands[0]].shape)
     axis = _resolved_axes([int(site.option("axis"))], rank)[0]
     output = reader.tensor(site.outputs[0])
-    reader.emit(site.kind, tuple(operands), output, Activation(site.activation, axis))
+    reader.emit(site.kind, tuple(operands), output, Activation(axis=axis))
 
 
 def _reshape(reader: Reader, site: Site) -> None:

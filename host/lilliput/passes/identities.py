@@ -32,7 +32,7 @@ def _is_identity(graph: Graph, op: Operator) -> bool:
             return True
         case "TRANSPOSE", Transpose(permutation):
             return permutation == tuple(range(len(permutation)))
-        case (("SLICE" | "STRIDED_SLICE"), Slice(begin, stride)):
+        case _, Slice(begin, stride):
             return all(
                 first == 0 and (step == 1 or size == 1)
                 for first, step, size in zip(begin, stride, source.shape, strict=True)

@@ -28,7 +28,8 @@ class Block:
     """A piece of the arena: a tensor's rows or a step's scratch, in use from one step to another.
 
     A segment's rings are in use during all of its steps, except those that no row outlives a
-    sweep in: they are needed from the step that writes them to the last that reads them.
+    sweep in: they are needed from the step that writes them to the last that reads them. `kind` is "map" (held whole), "ring",
+    "scratch" or "weights".
     """
 
     name: str
@@ -36,6 +37,7 @@ class Block:
     bytes: int
     first_step: int
     last_step: int
+    kind: str = "map"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Plan:
 
     `ring_rows` and `offsets` are one a tensor (0 for constants); `rows_per_sweep` (0 for no limit),
     `scratch_offsets` and `scratch_bytes` one a step. `page_offsets`, one a segment, say where its
-    constants are read to; empty when the file is mapped. `lower_bound` is the most that is alive at any step: no packing
-    can need less.
+    constants are read to; empty when the file is mapped. `lower_bound` is the most that is alive
+    at any step: no packing of this schedule can need less.
     """
 
     program: Program

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..program import Program
+from .dataflow import Dataflow
 from .packing import Item
 from .plan import Segment
-from .schedule import readers_of
-from .timing import Timing, is_passing, least_distance, rows_in_flight, segment_timing
+from .timing import Timing, least_distance, ring, segment_timing
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Ring:
 
 
 def residency(
-    program: Program,
+    flow: Dataflow,
     segments: tuple[Segment, ...],
     scratch: tuple[int, ...],
     *,
@@ -48,11 +48,12 @@ def residency(
 ) -> Residency:
     """Items of a schedule. With `keep_all` every tensor is kept whole to the end; when `paged`,
     each segment's constants are in the arena while it runs."""
-    timings = [segment_timing(program, s.first, s.first + s.count) for s in segments]
+    program = flow.program
+    timings = [segment_timing(flow, s.first, s.first + s.count) for s in segments]
     rings: dict[int, _Ring] = {}
     if not keep_all:
         for segment, timing in zip(segments, timings, strict=True):
-            rings |= _rings(program, segment, timing)
+            rings |= _rings(flow, segment, timing)
     rows = [
         rings[index].rows if index in rings else tensor.height
         for index, tensor in enumerate(program.tensors)
@@ -68,7 +69,9 @@ def residency(
         if keep_all:
             first, last = 0, len(program.steps)
         tensor_items[tensor] = len(items)
-        items.append(Item(feature_map.name, rows[tensor] * feature_map.row_bytes, first, last))
+        kind = "ring" if tensor in rings else "map"
+        size = rows[tensor] * feature_map.row_bytes
+        items.append(Item(feature_map.name, size, first, last, kind))
     scratch_items: dict[int, int] = {}
     for segment in segments:
         for index in segment.steps:
@@ -76,19 +79,21 @@ def residency(
                 step = program.steps[index]
                 first, last = (segment.first, segment.last) if step.is_sink else (index, index)
                 scratch_items[index] = len(items)
-                items.append(Item(f"scratch of {step.name}", scratch[index], first, last))
+                name = f"scratch of {step.name}"
+                items.append(Item(name, scratch[index], first, last, "scratch"))
     page_items: list[int] = []
     if paged:
         for number, segment in enumerate(segments):
             page_items.append(len(items))
             size = constants_bytes(program, segment)
-            items.append(Item(f"weights of segment {number}", size, segment.first, segment.last))
+            name = f"weights of segment {number}"
+            items.append(Item(name, size, segment.first, segment.last, "weights"))
     overlaps: dict[tuple[int, int], int] = {}
     if not keep_all:
         for segment, timing in zip(segments, timings, strict=True):
             dying = {tensor for tensor in lives if lives[tensor][1] == segment.last}
             for (output, source), distance in overlap_distances(
-                program, segment, timing, dying - rings.keys(), set(rings)
+                flow, segment, timing, dying - rings.keys(), set(rings)
             ).items():
                 overlaps[tensor_items[output], tensor_items[source]] = distance
     limits = [
@@ -112,30 +117,21 @@ def constants_bytes(program: Program, segment: Segment) -> int:
     return sum(-(-len(program.steps[index].constants) // 16) * 16 for index in segment.steps)
 
 
-def _rings(program: Program, segment: Segment, timing: Timing) -> dict[int, _Ring]:
+def _rings(flow: Dataflow, segment: Segment, timing: Timing) -> dict[int, _Ring]:
     """The rings of a segment of several steps."""
     if segment.count == 1:
         return {}
-    readers = readers_of(program)
-    kept = {program.root(port.tensor) for port in program.outputs}
     rings: dict[int, _Ring] = {}
     for index in segment.steps:
-        step = program.steps[index]
-        inside = readers.get(step.output, set())
-        if step.is_sink or step.output in kept or not inside <= set(segment.steps):
+        step = flow.program.steps[index]
+        inside = flow.readers.get(step.output, frozenset())
+        if step.is_sink or step.output in flow.kept or not inside <= set(segment.steps):
             continue
-        uses = [
-            (reader, edge)
-            for reader in inside
-            for edge in program.steps[reader].edges
-            if edge.tensor == step.output
-        ]
-        rows = max(rows_in_flight(program, timing, index, reader, edge) for reader, edge in uses)
-        passes = all(is_passing(program, timing, index, reader, edge) for reader, edge in uses)
+        rows, passes = ring(flow, timing, step.output)
         rings[step.output] = _Ring(
-            min(rows, program.tensors[step.output].height),
+            rows,
             index if passes else segment.first,
-            max(inside) if passes else segment.last,
+            max(inside, default=index) if passes else segment.last,
         )
     return rings
 
@@ -165,19 +161,19 @@ def _lifetimes(program: Program, segments: tuple[Segment, ...]) -> dict[int, tup
 
 
 def overlap_distances(
-    program: Program, segment: Segment, timing: Timing, dying: set[int], rings: set[int]
+    flow: Dataflow, segment: Segment, timing: Timing, dying: set[int], rings: set[int]
 ) -> dict[tuple[int, int], int]:
     """Pairs (whole output, whole input that dies here) and their least distance in bytes."""
-    outputs = {program.steps[index].output: index for index in segment.steps}
+    outputs = {flow.program.steps[index].output: index for index in segment.steps}
     distances: dict[tuple[int, int], int] = {}
     for reader in segment.steps:
-        for edge in program.steps[reader].edges:
-            root = program.root(edge.tensor)
+        for use in flow.uses[reader]:
+            root = flow.program.root(use.tensor)
             if root not in dying or root in outputs:
                 continue
             for output, writer in outputs.items():
                 if output not in rings:
-                    distance = least_distance(program, timing, writer, reader, edge)
+                    distance = least_distance(flow, timing, writer, use)
                     pair = (output, root)
                     distances[pair] = max(distances.get(pair, 0), distance)
     return distances

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..program import Program, Step
+from .dataflow import Dataflow
 from .plan import Segment
 
 
@@ -23,31 +24,23 @@ def order_inputs(program: Program) -> Program:
     return replace(program, steps=(*inputs.values(), *steps))
 
 
-def operator_by_operator(program: Program, *, streams_input: bool = True) -> tuple[Segment, ...]:
+def operator_by_operator(flow: Dataflow, *, streams_input: bool = True) -> tuple[Segment, ...]:
     """One step a segment; a graph input streams into the step that alone reads it."""
     segments: list[Segment] = []
     index = 0
-    while index < len(program.steps):
-        count = 2 if streams_input and _streams_into_next(program, index) else 1
+    while index < len(flow.program.steps):
+        count = 2 if streams_input and _streams_into_next(flow, index) else 1
         segments.append(Segment(index, count))
         index += count
     return tuple(segments)
 
 
-def _streams_into_next(program: Program, index: int) -> bool:
+def _streams_into_next(flow: Dataflow, index: int) -> bool:
+    program = flow.program
     step = program.steps[index]
     if step.kind != "INPUT" or index + 1 == len(program.steps):
         return False
-    readers = readers_of(program).get(step.output, set())
+    readers = flow.readers.get(step.output, frozenset())
     following = program.steps[index + 1]
     direct = any(edge.tensor == step.output for edge in following.edges)
     return readers == {index + 1} and direct and following.kind != "TRANSPOSE"
-
-
-def readers_of(program: Program) -> dict[int, set[int]]:
-    """The steps that read each map, through views too."""
-    readers: dict[int, set[int]] = {}
-    for index, step in enumerate(program.steps):
-        for edge in step.edges:
-            readers.setdefault(program.root(edge.tensor), set()).add(index)
-    return readers

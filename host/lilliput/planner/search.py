@@ -1,8 +1,9 @@
 """Chooses the segments: which runs of steps stream, and which run step by step.
 
 Dynamic programming over the cuts of the execution order. What crosses a cut is held whole; inside a
-segment every tensor is a ring. First the least peak over all segmentations is found (minimax),
-then, among those that reach it, the one with the fewest kernel calls.
+segment every tensor is a ring. A segmentation needs as many bytes as its hungriest segment, and
+reads as much flash as all of them together: `Search.segments` finds, among the segmentations
+within a limit of bytes, the one that reads the least flash with the fewest kernel calls.
 """
 
 from __future__ import annotations
@@ -11,169 +12,238 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..program import Program
+from .dataflow import Dataflow, call_count
+from .flash import least_calls, step_reads
 from .packing import align, overlap_saving
 from .plan import Segment
-from .residency import constants_bytes, overlap_distances
-from .schedule import readers_of
-from .timing import Timing, is_passing, rows_in_flight, segment_timing
+from .residency import constants_bytes
+from .timing import Timing, least_distance, ring, segment_timing
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A possible segment: steps `first` to `end` (exclusive), its bytes and kernel calls."""
+    """A possible segment: steps `first` to `end` (exclusive), the most bytes alive in it, the
+    bytes of constants that it reads and its kernel calls."""
 
     first: int
     end: int
     bytes: int
+    flash: int
     calls: int
 
 
-def stream(
-    program: Program,
+@dataclass(frozen=True)
+class Search:
+    """All segments worth a thought, by the step behind their end."""
+
+    ending: tuple[tuple[Candidate, ...], ...]
+
+    def least_peak(self) -> int:
+        """The fewest bytes that any segmentation needs, by the sum of what is alive."""
+        peak = [0]
+        for candidates in self.ending[1:]:
+            peak.append(min(max(peak[c.first], c.bytes) for c in candidates))
+        return peak[-1]
+
+    def segments(self, limit: int | None = None) -> tuple[Candidate, ...]:
+        """The segments that read the least flash, then with the fewest calls, each within `limit`
+        bytes; ValueError when there are none."""
+        best: list[tuple[int, int] | None] = [(0, 0)]
+        chosen: list[Candidate | None] = [None]
+        for candidates in self.ending[1:]:
+            least: tuple[int, int] | None = None
+            last: Candidate | None = None
+            for candidate in candidates:
+                before = best[candidate.first]
+                if before is None or (limit is not None and candidate.bytes > limit):
+                    continue
+                cost = before[0] + candidate.flash, before[1] + candidate.calls
+                if least is None or cost < least:
+                    least, last = cost, candidate
+            best.append(least)
+            chosen.append(last)
+        if chosen[-1] is None:
+            raise ValueError(f"no segments need {limit} bytes or fewer")
+        path: list[Candidate] = []
+        while (candidate := chosen[path[-1].first if path else -1]) is not None:
+            path.append(candidate)
+        return tuple(reversed(path))
+
+    def trade_offs(self) -> list[tuple[Candidate, ...]]:
+        """All segmentations at which less memory needs more flash reads, most memory first."""
+        least = self.least_peak()
+        found = [self.segments()]
+        while (peak := max(candidate.bytes for candidate in found[-1])) > least:
+            found.append(self.segments(peak - 1))
+        return found
+
+
+def as_segments(candidates: tuple[Candidate, ...]) -> tuple[Segment, ...]:
+    """The candidates as a plan has them."""
+    return tuple(Segment(c.first, c.end - c.first) for c in candidates)
+
+
+def search(
+    flow: Dataflow,
     scratch: tuple[int, ...],
     *,
     streams_input: bool = True,
     paged: bool = False,
-) -> tuple[Segment, ...]:
-    """The segments of least peak, by the sum of what is alive in each."""
-    count = len(program.steps)
-    candidates = [
-        candidate
-        for first in range(count)
-        for candidate in _candidates(program, scratch, first, streams_input, paged)
-    ]
+) -> Search:
+    """Looks at all legal segments. One that needs more bytes than the hungriest single step is of
+    no use: running it step by step reads no more flash."""
+    count = len(flow.program.steps)
+    growths = [_Growth(flow, scratch, first, paged) for first in range(count)]
     ending: list[list[Candidate]] = [[] for _ in range(count + 1)]
-    for candidate in candidates:
-        ending[candidate.end].append(candidate)
-    peak = [0] * (count + 1)
-    for end in range(1, count + 1):
-        peak[end] = min(max(peak[c.first], c.bytes) for c in ending[end])
-    return _fewest_calls(ending, peak[count])
+    for first, growth in enumerate(growths):
+        ending[first + 1].append(growth.add(first))
+    limit = max(candidates[0].bytes for candidates in ending[1:])
+    for first, growth in enumerate(growths):
+        if flow.program.steps[first].kind == "INPUT" and not streams_input:
+            continue
+        for index in range(first + 1, count):
+            is_input = flow.program.steps[index].kind == "INPUT"
+            if is_input or needs_whole(flow, index, first):
+                break
+            candidate = growth.add(index)
+            if growth.lasting > limit:
+                break
+            if candidate.bytes <= limit:
+                ending[candidate.end].append(candidate)
+    return Search(tuple(map(tuple, ending)))
 
 
-def _fewest_calls(ending: list[list[Candidate]], limit: int) -> tuple[Segment, ...]:
-    """Among segmentations within `limit` bytes, the one with the fewest kernel calls."""
-    count = len(ending) - 1
-    calls: list[float] = [0.0] + [float("inf")] * count
-    chosen: list[Candidate | None] = [None] * (count + 1)
-    for end in range(1, count + 1):
-        for candidate in ending[end]:
-            total = calls[candidate.first] + candidate.calls
-            if candidate.bytes <= limit and total < calls[end]:
-                calls[end], chosen[end] = total, candidate
-    segments: list[Segment] = []
-    end = count
-    while (best := chosen[end]) is not None:
-        segments.append(Segment(best.first, best.end - best.first))
-        end = best.first
-    return tuple(reversed(segments))
+class _Growth:
+    """A segment that grows step by step, and what is alive in it.
 
+    `whole` are the bytes of whole maps: those from before, and the segment's that are needed after
+    it; `lasting` those of rings and sums in use during all of the segment; `passing`, by step,
+    those of rings and scratch in use during some of its steps.
+    """
 
-def _candidates(
-    program: Program, scratch: tuple[int, ...], first: int, streams_input: bool, paged: bool
-) -> list[Candidate]:
-    """All segments that begin at step `first`."""
-    readers = readers_of(program)
-    kept = {program.root(port.tensor) for port in program.outputs}
-    producer = {step.output: index for index, step in enumerate(program.steps)}
-    count = len(program.steps)
-    timing = segment_timing(program, first, count)
-    last_use = {
-        tensor: count if tensor in kept else max(readers.get(tensor, {index}))
-        for tensor, index in producer.items()
-    }
-    # Whole maps from before, and those of the segment that are needed after it.
-    whole = sum(
-        align(program.tensors[tensor].bytes)
-        for tensor, index in producer.items()
-        if index < first <= last_use[tensor]
-    )
-    lasting = 0  # rings and sums that are in use during all of the segment
-    passing = np.array([0 if step.is_sink else align(size) for step, size in zip(program.steps, scratch, strict=True)])
-    calls = 0
-    found: list[Candidate] = []
-    for index in range(first, count):
+    def __init__(
+        self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool
+    ) -> None:
+        program = flow.program
+        self.flow = flow
+        self.scratch = scratch
+        self.first = first
+        self.paged = paged
+        sources = [
+            tensor
+            for tensor, index in flow.producer.items()
+            if index < first <= flow.last_use[tensor]
+        ]
+        self.whole = sum(align(program.tensors[tensor].bytes) for tensor in sources)
+        self.dying = {
+            tensor: flow.last_use[tensor]
+            for tensor in sources
+            if flow.last_use[tensor] < len(program.steps)
+        }
+        self.lasting = 0
+        self.passing = np.zeros(len(program.steps), np.int64)
+        self.flash = 0
+        self.calls = 0
+        self.outputs: set[int] = set()  # maps of the segment that are held whole
+        self.savings: dict[tuple[int, int], int] = {}
+        self._timing: Timing | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """Times of the steps from the first on."""
+        if self._timing is None:
+            self._timing = segment_timing(self.flow, self.first, self._end())
+        return self._timing
+
+    def _end(self) -> int:
+        program = self.flow.program
+        for index in range(self.first + 1, len(program.steps)):
+            if program.steps[index].kind == "INPUT" or needs_whole(self.flow, index, self.first):
+                return index
+        return len(program.steps)
+
+    def add(self, index: int) -> Candidate:
+        """Appends step `index`; returns the segment so far."""
+        program = self.flow.program
         step = program.steps[index]
-        if index > first and (
-            step.kind == "INPUT"
-            or needs_whole(program, index, first)
-            or (program.steps[first].kind == "INPUT" and not streams_input)
-        ):
-            break
-        feature_map = program.tensors[step.output]
-        whole += align(feature_map.bytes)
-        lasting += align(scratch[index]) if step.is_sink else 0
-        calls += feature_map.height
-        if index > first:
-            for tensor in {edge.tensor for edge in step.edges}:
-                writer = producer.get(tensor, -1)
-                if writer < first or last_use[tensor] != index or program.steps[writer].is_sink:
-                    continue
-                ring, passes = _ring(program, timing, writer, readers[tensor])
-                whole -= align(program.tensors[tensor].bytes)
-                if passes:
-                    passing[writer : index + 1] += ring
-                else:
-                    lasting += ring
-        total = whole + lasting + int(passing[first : index + 1].max())
-        if paged:
-            total += constants_bytes(program, Segment(first, index - first + 1))
-        total -= _saving(program, timing, Segment(first, index - first + 1), last_use, producer)
-        single = index == first and step.is_pointwise
-        found.append(Candidate(first, index + 1, total, 1 if single else calls))
-    return found
+        self.whole += align(program.tensors[step.output].bytes)
+        self.outputs.add(step.output)
+        if step.is_sink:
+            self.lasting += align(self.scratch[index])
+        else:
+            self.passing[index] += align(self.scratch[index])
+        if index > self.first:
+            self._close_rings(index)
+        total = self.whole + self.lasting + int(self.passing[self.first : index + 1].max())
+        segment = Segment(self.first, index - self.first + 1)
+        if self.paged:
+            total += constants_bytes(program, segment)
+        calls = call_count(program, step)
+        if index == self.first:
+            alone = 1 if step.is_pointwise else calls
+            # What it reads when it begins a longer segment, in which its rows come one by one.
+            self.flash, self.calls = step_reads(program, step, calls), calls
+            flash, calls = step_reads(program, step, alone), alone
+        else:
+            calls = least_calls(program, step, self.timing.calls[index - self.first])
+            self.flash += step_reads(program, step, calls)
+            self.calls += calls
+            flash, calls = self.flash, self.calls
+        return Candidate(self.first, index + 1, total - self._saving(index), flash, calls)
+
+    def _close_rings(self, index: int) -> None:
+        """Maps that step `index` is the last to read become rings."""
+        flow = self.flow
+        for tensor in {use.tensor for use in flow.uses[index]}:
+            writer = flow.producer.get(tensor, -1)
+            if writer < self.first or flow.last_use[tensor] != index:
+                continue
+            if flow.program.steps[writer].is_sink:
+                continue
+            feature_map = flow.program.tensors[tensor]
+            rows, passes = ring(flow, self.timing, tensor)
+            self.outputs.discard(tensor)
+            self.whole -= align(feature_map.bytes)
+            if passes:
+                self.passing[writer : index + 1] += align(rows * feature_map.row_bytes)
+            else:
+                self.lasting += align(rows * feature_map.row_bytes)
+
+    def _saving(self, index: int) -> int:
+        """The most that one output saves by lying over an input that dies in the segment."""
+        best = 0
+        for source, last in self.dying.items():
+            if last <= index:
+                for output in self.outputs:
+                    pair = output, source
+                    if pair not in self.savings:
+                        self.savings[pair] = self._saved(output, source)
+                    best = max(best, self.savings[pair])
+        return best
+
+    def _saved(self, output: int, source: int) -> int:
+        tensors = self.flow.program.tensors
+        distance = self._distance(output, source)
+        return overlap_saving(tensors[output].bytes, tensors[source].bytes, distance)
+
+    def _distance(self, output: int, source: int) -> int:
+        """By how much an output must begin before a source that dies, for all of its readers."""
+        flow = self.flow
+        return max(
+            least_distance(flow, self.timing, flow.producer[output], use)
+            for reader in flow.readers[source]
+            if reader >= self.first
+            for use in flow.uses[reader]
+            if flow.program.root(use.tensor) == source
+        )
 
 
-def _ring(
-    program: Program, timing: Timing, writer: int, readers: set[int]
-) -> tuple[int, bool]:
-    """Bytes of a tensor's ring, and whether no row of it outlives its sweep."""
-    feature_map = program.tensors[program.steps[writer].output]
-    uses = [
-        (reader, edge)
-        for reader in readers
-        for edge in program.steps[reader].edges
-        if edge.tensor == program.steps[writer].output
-    ]
-    rows = max(rows_in_flight(program, timing, writer, reader, edge) for reader, edge in uses)
-    passes = all(is_passing(program, timing, writer, reader, edge) for reader, edge in uses)
-    return align(min(rows, feature_map.height) * feature_map.row_bytes), passes
-
-
-def _saving(
-    program: Program,
-    timing: Timing,
-    segment: Segment,
-    last_use: dict[int, int],
-    producer: dict[int, int],
-) -> int:
-    """The most that one output saves by lying over an input that dies in the segment."""
-    dying = {
-        tensor
-        for tensor, index in producer.items()
-        if index < segment.first and segment.first <= last_use[tensor] <= segment.last
-    }
-    if not dying:
-        return 0
-    rings = {t for t, index in producer.items() if index >= segment.first and last_use[t] <= segment.last}
-    return max(
-        (
-            overlap_saving(program.tensors[output].bytes, program.tensors[source].bytes, distance)
-            for (output, source), distance in overlap_distances(
-                program, segment, timing, dying, rings
-            ).items()
-        ),
-        default=0,
-    )
-
-
-def needs_whole(program: Program, index: int, first: int) -> bool:
-    """Whether a step reads a tensor of the segment as a whole: a view of it, or transposed."""
-    step = program.steps[index]
-    local = {program.steps[i].output for i in range(first, index)}
+def needs_whole(flow: Dataflow, index: int, first: int) -> bool:
+    """Whether a step reads a tensor of the segment that begins at step `first` as a whole: a view
+    of it, or transposed."""
+    is_transposed = flow.program.steps[index].kind == "TRANSPOSE"
     return any(
-        program.root(edge.tensor) in local
-        and (edge.tensor not in local or step.kind == "TRANSPOSE")
-        for edge in step.edges
+        flow.producer.get(root, -1) >= first and (is_transposed or root != use.tensor)
+        for use in flow.uses[index]
+        for root in [flow.program.root(use.tensor)]
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lilliput.graph import Activation, Graph, Operator, Pad, Tensor, UnsupportedModel
+from lilliput.graph import Graph, Operator, Pad, Tensor, UnsupportedModel
 from lilliput.passes.rewriting import append_tensor, describe, replace_tensor
 from lilliput.quantize.ranges import Range, activation_quantization, quantize_values
 from lilliput.quantize.sharing import SHARING_KINDS, ActivationPlan
@@ -59,13 +59,6 @@ def _converted(graph: Graph, op: Operator, per_channel: bool) -> tuple[Graph, Op
         return _weighted(graph, op, per_channel)
     if op.kind in _ELEMENTWISE:
         return _with_constants(graph, op)
-    if op.kind == "CONCATENATION" and isinstance(op.attributes, Activation):
-        if op.attributes.activation != "none":
-            raise UnsupportedModel(
-                f"{describe(graph, op)}: a concatenation with a fused activation does not exist in "
-                "int8; put the activation before it or behind it as an operator of its own"
-            )
-        return graph, op
     if isinstance(op.attributes, Pad):
         quantization = graph.tensors[op.inputs[0]].quantization
         if quantization is None:

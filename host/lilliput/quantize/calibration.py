@@ -61,7 +61,7 @@ def checked_samples(graph: Graph, samples: Sequence[Sample]) -> list[list[np.nda
                     f"{array.dtype}; give numbers, best float32"
                 )
             real = array.astype(np.float32).reshape(port.shape)
-            if not np.all(np.isfinite(real)) or np.abs(real).max(initial=0.0) > _LARGEST_VALUE:
+            if not _is_sane(real):
                 raise ValueError(
                     f"calibration sample {number} for input {port.name!r} holds infinite, huge or "
                     "undefined numbers; give the reals that the float model is fed"
@@ -73,6 +73,10 @@ def checked_samples(graph: Graph, samples: Sequence[Sample]) -> list[list[np.nda
             f"there are no calibration samples; give at least one, with inputs {_described(graph)}"
         )
     return checked
+
+
+def _is_sane(values: np.ndarray) -> bool:
+    return bool(np.abs(values).max(initial=0.0) <= _LARGEST_VALUE)
 
 
 def _described(graph: Graph) -> str:
@@ -88,27 +92,25 @@ def calibrate(
 ) -> dict[int, Range]:
     """The range of each computed float tensor and graph input, by its index.
 
-    "percentile" and "mse" look at the samples twice: for the extremes, then for distributions.
+    "percentile" looks at the samples twice: for the extremes, then for histograms between them.
 
     Raises ValueError when the network computes infinities on a sample.
     """
     tensors = _observed_tensors(graph)
     extremes = {index: ExtremesObserver() for index in tensors}
-    _observe(graph, samples, extremes, "calibrate", progress)
+    errors = {index: ErrorObserver() for index in tensors if options.method == "mse"}
+    _observe(graph, samples, [extremes, errors], "calibrate", progress)
     ranges = {index: observer.extremes for index, observer in extremes.items()}
     if options.method == "average":
         ranges = {i: o.average(options.momentum) for i, o in extremes.items()}
     elif options.method == "percentile":
         histograms = {i: HistogramObserver(o.extremes) for i, o in extremes.items()}
-        _observe(graph, samples, histograms, "calibrate histograms", progress)
+        _observe(graph, samples, [histograms], "calibrate histograms", progress)
         ranges = {i: h.percentile_range(options.percentile) for i, h in histograms.items()}
-    elif options.method == "mse":
-        errors = {index: ErrorObserver() for index in tensors}
-        _observe(graph, samples, errors, "calibrate errors", progress)
-        for number, (index, error) in enumerate(errors.items()):
-            if progress is not None:
-                progress("choose ranges", number + 1, len(errors))
-            ranges[index] = error.least_squares_range()
+    for number, (index, error) in enumerate(errors.items()):
+        if progress is not None:
+            progress("choose ranges", number + 1, len(errors))
+        ranges[index] = error.least_squares_range()
     if options.method != "minmax":
         for index in graph.outputs:
             if index in extremes:
@@ -134,7 +136,7 @@ def _observed_tensors(graph: Graph) -> list[int]:
 def _observe(
     graph: Graph,
     samples: Sequence[Sample],
-    observers: Mapping[int, Observer],
+    observers: Sequence[Mapping[int, Observer]],
     stage: str,
     progress: Progress | None,
 ) -> None:
@@ -144,14 +146,16 @@ def _observe(
             progress(stage, number, len(samples))
         session.run(sample)
         values = session.tensors()
-        for index, observer in observers.items():
+        for index in _observed_tensors(graph):
             array = values[index]
-            if not np.all(np.isfinite(array)):
+            if not _is_sane(array):
                 raise ValueError(
                     f"tensor {graph.tensors[index].name!r} becomes infinite or undefined on "
                     f"calibration sample {number}; check that the samples are scaled as the model "
                     "was trained"
                 )
-            observer.observe(array)
+            for group in observers:
+                if index in group:
+                    group[index].observe(array)
     if progress is not None:
         progress(stage, len(samples), len(samples))

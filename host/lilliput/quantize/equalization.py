@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.exporters.tflite import write_tflite
-from lilliput.graph import Activation, Convolution, Graph, Operator, Pad, Pool, Tensor
+from lilliput.graph import Activation, Convolution, Graph, Operator, Pad, Pool, Reduce, Tensor
 from lilliput.litert import Session
 from lilliput.passes.rewriting import append_tensor, used_once
 from lilliput.quantize.calibration import Progress, Sample
@@ -33,8 +33,10 @@ _HOMOGENEOUS = frozenset(
         "AVERAGE_POOL_2D",
         "LEAKY_RELU",
         "MAX_POOL_2D",
+        "MEAN",
         "PAD",
         "RELU",
+        "RESHAPE",
         "RESIZE_BILINEAR",
         "RESIZE_NEAREST_NEIGHBOR",
     }
@@ -61,8 +63,8 @@ class _Channels:
 def equalize(graph: Graph, samples: Sequence[Sample], progress: Progress | None = None) -> Graph:
     """The same function in float, with channels rescaled between pairs of weighted operators.
 
-    samples: float32 inputs. Pairs are joined by nothing but pools, pads, resizes and ReLUs that
-    nothing else reads.
+    samples: float32 inputs. Pairs are joined by nothing but pools, means, pads, resizes, reshapes
+    and ReLUs that nothing else reads.
     """
     pairs = _pairs(graph)
     if not pairs:
@@ -88,7 +90,9 @@ def _pairs(graph: Graph) -> list[_Pair]:
                 if _reads_channels(graph, op, reader, index):
                     found.append(_Pair(number, places[id(reader)]))
                 break
-            if reader.kind not in _HOMOGENEOUS or not _is_homogeneous(reader):
+            if reader.kind not in _HOMOGENEOUS or not _keeps_channels(
+                graph, reader, graph.tensors[op.outputs[0]].shape[-1]
+            ):
                 break
             index = reader.outputs[0]
     return found
@@ -98,10 +102,19 @@ def _is_homogeneous(op: Operator) -> bool:
     attributes = op.attributes
     if isinstance(attributes, (Convolution, Pool, Activation)):
         return attributes.activation in _HOMOGENEOUS_ACTIVATIONS
-    if isinstance(attributes, Pad):
-        # Padding the channel dimension would change their number.
-        return attributes.value == 0.0 and not attributes.before[-1] and not attributes.after[-1]
     return True
+
+
+def _keeps_channels(graph: Graph, op: Operator, channels: int) -> bool:
+    """Whether a homogeneous operator mixes no channels, and leaves them innermost."""
+    attributes = op.attributes
+    if isinstance(attributes, Pad):
+        return attributes.value == 0.0 and not attributes.before[-1] and not attributes.after[-1]
+    if isinstance(attributes, Reduce):
+        return len(graph.tensors[op.inputs[0]].shape) - 1 not in attributes.axes
+    if op.kind == "RESHAPE":
+        return graph.tensors[op.outputs[0]].shape[-1] % channels == 0
+    return _is_homogeneous(op)
 
 
 def _reads_channels(graph: Graph, op: Operator, reader: Operator, index: int) -> bool:
@@ -111,10 +124,13 @@ def _reads_channels(graph: Graph, op: Operator, reader: Operator, index: int) ->
         return False
     if graph.tensors[op.inputs[1]].data is None:
         return False
-    depth = graph.tensors[reader.inputs[1]].shape[-1]
+    if reader.kind == "FULLY_CONNECTED":
+        # It reads rows flattened, or reshaped before: the channels come again and again.
+        return graph.tensors[reader.inputs[1]].shape[-1] % channels == 0
     if reader.kind == "DEPTHWISE_CONV_2D":
-        return depth % channels == 0
-    return depth == channels
+        return graph.tensors[index].shape[-1] == channels
+    # A grouped convolution's weights do not have all channels.
+    return graph.tensors[reader.inputs[1]].shape[-1] == channels
 
 
 def _channel_statistics(
@@ -166,7 +182,7 @@ def _spread(factors: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
     if kind == "DEPTHWISE_CONV_2D":
         # Output channel c * multiplier + m reads input channel c.
         return np.repeat(factors, weights.shape[-1] // factors.size)
-    return factors
+    return np.tile(factors, weights.shape[-1] // factors.size)
 
 
 def _best_factors(weights: np.ndarray, kind: str, channels: _Channels) -> np.ndarray:
@@ -189,7 +205,7 @@ def _noise(weights: np.ndarray, factors: np.ndarray, largest: float, channels: _
     Rounding to a step of s makes an error of s^2 / 12: activations have one step, weights one for
     each output channel.
     """
-    scaled = (weights / factors).reshape(weights.shape[0], -1, weights.shape[-1])
+    scaled = weights.reshape(weights.shape[0], -1, factors.size) / factors
     activation_step = largest / (INT8_MAX - INT8_MIN)
     from_activations = activation_step**2 * np.sum(scaled**2)
     weight_steps = np.abs(scaled).max(axis=(1, 2)) / WEIGHT_LIMIT

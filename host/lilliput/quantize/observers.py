@@ -108,17 +108,12 @@ class HistogramObserver:
 class ErrorObserver:
     """The distribution of each sample's values, to weigh rounding against saturation."""
 
-    extremes: Range = field(default_factory=lambda: Range(0.0, 0.0))
     distributions: list[_Distribution] = field(default_factory=list)
 
     def observe(self, values: np.ndarray) -> None:
         """Takes in one sample's values, any shape."""
-        flat = values.ravel()
-        # Zero is a number of every quantisation: it has no error.
-        flat = flat[flat != 0.0]
-        if flat.size:
-            self.distributions.append(_Distribution.of(flat))
-            self.extremes = self.extremes.union(Range(float(flat.min()), float(flat.max())))
+        if np.any(values):
+            self.distributions.append(_Distribution.of(values))
 
     def least_squares_range(self) -> Range:
         """The range, zero included, with the least mean squared error.
@@ -128,12 +123,13 @@ class ErrorObserver:
         sample far larger than the others does not take their resolution away.
         """
         if not self.distributions:
-            return self.extremes
+            return Range(0.0, 0.0)
         samples = _Distributions.of(self.distributions)
-        low, high = self.extremes.low, self.extremes.high
+        widest = samples.extremes.with_zero()
+        low, high = widest.low, widest.high
         for _ in range(_SEARCH_ROUNDS):
-            high = _best_end(self.extremes.high, partial(samples.error, low))
-            low = _best_end(self.extremes.low, partial(samples.error, high=high))
+            high = _best_end(widest.high, partial(samples.error, low))
+            low = _best_end(widest.low, partial(samples.error, high=high))
         return Range(low, high)
 
 
@@ -147,11 +143,19 @@ class _Distribution:
 
     @staticmethod
     def of(values: np.ndarray) -> _Distribution:
-        counts, edges = np.histogram(values, SAMPLE_BINS)
-        centres = (edges[:-1] + edges[1:]) / 2
+        """Those of a sample that has other values than zero."""
+        flat = values.ravel()
+        low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 0.0)
+        width = (high - low) / SAMPLE_BINS
+        bins = ((flat - np.float32(low)) * np.float32(1.0 / width)).astype(np.int32)
+        counts = np.bincount(np.minimum(bins, SAMPLE_BINS - 1), minlength=SAMPLE_BINS)
+        # Zero is a number of every quantisation: it has no error.
+        counts[min(int(-low / width), SAMPLE_BINS - 1)] -= flat.size - np.count_nonzero(flat)
+        counts = np.maximum(counts, 0)
+        centres = low + (np.arange(SAMPLE_BINS) + 0.5) * width
         powers = np.stack([counts, counts * centres, counts * centres**2])
         moments = np.concatenate([np.zeros((3, 1)), np.cumsum(powers, axis=1)], axis=1)
-        return _Distribution(float(edges[0]), float(edges[1] - edges[0]), moments)
+        return _Distribution(low, width, moments)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,12 @@ class _Distributions:
             np.array([sample.width for sample in samples]),
             np.stack([sample.moments for sample in samples]),
         )
+
+    @property
+    def extremes(self) -> Range:
+        """What all samples' bins cover."""
+        highs = self.low + SAMPLE_BINS * self.width
+        return Range(float(self.low.min()), float(highs.max()))
 
     def error(self, low: float, high: float) -> float:
         """Logarithm of the squared error when values are rounded between the ends, or saturate."""

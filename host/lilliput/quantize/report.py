@@ -20,7 +20,7 @@ EXACT_DB = 200.0
 
 # Operators that only move numbers: they add no noise of their own.
 _MOVING = frozenset(
-    {"PAD", "PADV2", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE", "CONCATENATION"}
+    {"PAD", "PADV2", "RESHAPE", "SLICE", "SPLIT", "STRIDED_SLICE", "TRANSPOSE", "CONCATENATION"}
 )
 
 
@@ -108,6 +108,8 @@ def measure(
         values = session.tensors()
         for index, noise in noises.items():
             noise.add(floats[number][index], _reals(quantized, index, values[index]))
+    if progress is not None:
+        progress("measure", len(samples), len(samples))
     layers = []
     shown = [n for n, op in enumerate(planned.operators) if op.kind not in _MOVING]
     for done, number in enumerate(shown):

@@ -23,6 +23,7 @@ SHARING_KINDS = frozenset(
         "RESIZE_BILINEAR",
         "RESIZE_NEAREST_NEIGHBOR",
         "SLICE",
+        "SPLIT",
         "STRIDED_SLICE",
         "TRANSPOSE",
     }

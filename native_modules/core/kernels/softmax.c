@@ -25,9 +25,10 @@ static int32_t reciprocal_of_one_plus(int32_t x)
     return shift_left_saturating(estimate, 1);
 }
 
+/* exp of maximum - value. The mask matters for files that let the output lie over other inputs. */
 static int32_t exponential(const lil_call *call, int32_t difference)
 {
-    return lil_load_int32(call->constants + 4 * difference);
+    return lil_load_int32(call->constants + 4 * (difference & 255));
 }
 
 static int32_t leading_zeros(uint32_t value)

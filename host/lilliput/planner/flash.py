@@ -1,0 +1,61 @@
+"""How often the constants are read: bytes of flash that one inference fetches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..program import Program, Step
+from .dataflow import Dataflow, call_count
+from .plan import Plan
+from .timing import segment_timing
+
+
+def flash_read_bytes(flow: Dataflow, plan: Plan) -> int:
+    """Constants that the kernel calls of one inference read.
+
+    A call reads all constants of its step once, except a sink's, whose weights belong to one input
+    row each. A paged plan reads the file once, and its window after that.
+    """
+    program = plan.program
+    if plan.is_paged:
+        return sum(len(step.constants) for step in program.steps)
+    total = 0
+    for segment in plan.segments:
+        timing = segment_timing(flow, segment.first, segment.first + segment.count)
+        for index in segment.steps:
+            times = timing.calls[index - segment.first]
+            if segment.count == 1:
+                times = np.zeros_like(times)
+            calls = _kernel_calls(program, program.steps[index], times, plan.ring_rows)
+            total += step_reads(program, program.steps[index], calls)
+    return total
+
+
+def step_reads(program: Program, step: Step, calls: int) -> int:
+    """Bytes of constants that a step reads in so many kernel calls."""
+    total = len(step.constants) * (1 if step.is_sink else calls)
+    for edge in step.edges:
+        tensor = program.tensors[edge.tensor]
+        if tensor.constant is not None:
+            total += tensor.bytes if tensor.height > 1 else tensor.row_bytes * calls
+    return total
+
+
+def least_calls(program: Program, step: Step, times: np.ndarray) -> int:
+    """Kernel calls of a step whose rows are computed in the sweeps `times`, if no ring wraps."""
+    return 1 + int(np.count_nonzero(np.diff(times))) if step.is_pointwise else len(times)
+
+
+def _kernel_calls(
+    program: Program, step: Step, times: np.ndarray, ring_rows: tuple[int, ...]
+) -> int:
+    """Kernel calls of a step: a pointwise one computes the rows of a sweep at once, as far as they
+    lie one behind the other."""
+    if not step.is_pointwise:
+        return call_count(program, step)
+    rows = np.arange(times.size)
+    begins = np.diff(times, prepend=-1) != 0
+    for tensor in (step.output, *(edge.tensor for edge in step.edges)):
+        if program.tensors[tensor].height > 1:
+            begins |= rows % ring_rows[tensor] == 0
+    return int(np.count_nonzero(begins))
