@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_STORAGES = {
+_STORAGES: dict[tuple[str, str], np.dtype[Any]] = {
     ("torch", "FloatStorage"): np.dtype("<f4"),
     ("torch", "DoubleStorage"): np.dtype("<f8"),
     ("torch", "LongStorage"): np.dtype("<i8"),
@@ -30,6 +29,13 @@ _STORAGES = {
 
 class CheckpointError(ValueError):
     """The file is no checkpoint of this format, or holds more than a dictionary of tensors."""
+
+
+@dataclass(frozen=True)
+class _StorageKind:
+    """What a class such as `torch.FloatStorage` becomes; it cannot be called."""
+
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -80,25 +86,20 @@ def read_checkpoint(file: BinaryIO) -> dict[str, np.ndarray]:
 class _Unpickler(pickle.Unpickler):
     """Knows what a dictionary of tensors is made of, and nothing else."""
 
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild
         if (module, name) in _STORAGES:
-            # Only named in a storage's id, never called: any harmless callable with a dtype does.
-            return partial(_storage, _STORAGES[module, name])
+            return _StorageKind(_STORAGES[module, name])
         raise CheckpointError(f"the checkpoint wants to import {module}.{name}: refused")
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
-            case ("storage", partial() as kind, str(key), str(), int(elements), None):
-                return _storage(kind.args[0], key, elements)
+            case ("storage", _StorageKind(dtype), str(key), str(), int(elements), None):
+                return _Storage(key, dtype, elements)
         raise CheckpointError(f"the checkpoint refers to {pid!r}, which is no plain storage")
-
-
-def _storage(dtype: np.dtype[Any], key: str, elements: int) -> _Storage:
-    return _Storage(key, dtype, elements)
 
 
 def _rebuild(

@@ -24,9 +24,7 @@ def run(options: argparse.Namespace) -> None:
         graph = read_graph(options.model)
         is_placeholder = is_float(graph)
         program = lower(_with_placeholders(graph) if is_placeholder else graph)
-    points = [
-        point for point in front(program) if options.input in (None, point.input)
-    ]
+    points = [point for point in front(program) if options.input in (None, point.input)]
     layerwise = layer_by_layer(program).arena_bytes
     chosen = choose(points, options.sram)
     advice = advise(chosen.plan) if options.advise else None
@@ -51,9 +49,7 @@ def _with_placeholders(graph: Graph) -> Graph:
     from ..quantize import Options, quantize
 
     noise = np.random.default_rng(0)
-    sample = [
-        noise.random(graph.tensors[index].shape).astype(np.float32) for index in graph.inputs
-    ]
+    sample = [noise.random(graph.tensors[index].shape).astype(np.float32) for index in graph.inputs]
     options = Options(method="minmax", equalize=False, bias_correction=False)
     return quantize(graph, [sample], options)[0]
 
@@ -128,13 +124,13 @@ def _print(program: Program, chosen: Point, points: list[Point], layerwise: int)
 def _print_peak(plan: Plan) -> None:
     step, held = fullest_step(plan)
     operator = plan.program.steps[step]
-    table = plain_table("what", title=f"At the peak of *: {operator.kind} {short_name(operator.name)}")
+    table = plain_table(
+        "what", title=f"At the peak of *: {operator.kind} {short_name(operator.name)}"
+    )
     for column in ("kind", "bytes", "offset"):
         table.add_column(column, justify="left" if column == "kind" else "right")
     for block in sorted(held, key=lambda b: -b.bytes)[:12]:
-        table.add_row(
-            short_name(block.name), block.kind, f"{block.bytes:,}", f"{block.offset:,}"
-        )
+        table.add_row(short_name(block.name), block.kind, f"{block.bytes:,}", f"{block.offset:,}")
     console = wide_console()
     console.print(table)
     if len(held) > 12:
@@ -150,7 +146,9 @@ def _print_advice(advice: Advice) -> None:
     table = plain_table("kernel", "change", title="Advice: move receptive field to later layers")
     table.add_column("saves, bytes", justify="right")
     for change in (*advice.shrink, *advice.grow):
-        table.add_row(short_name(change.name), f"{change.before} to {change.after}", f"{change.saved:,}")
+        table.add_row(
+            short_name(change.name), f"{change.before} to {change.after}", f"{change.saved:,}"
+        )
     console.print(table)
     console.print(
         "The model must be trained again. Shrink what comes early and grow as much later: kernels "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..planner import Block, Plan, Point
+from ..planner import Block, Point
 from ..planner.budget import short_name
 
 _WIDTH = 1600
@@ -65,7 +65,10 @@ def _draw_timeline(drawing: Drawing, chosen: Point, sram: int | None) -> None:
     for step in range(0, steps + 1, _tidy(steps / 12)):
         drawing.text((x_of(step), bottom + 14), str(step), _FAINT, _font(14))
     drawing.text(
-        (_LEFT, bottom + 36), "step of the schedule; grey bars: streamed segments", _FAINT, _font(15)
+        (_LEFT, bottom + 36),
+        "step of the schedule; grey bars: streamed segments",
+        _FAINT,
+        _font(15),
     )
     _draw_level(drawing, y_of(plan.arena_bytes), _INK, f"arena {plan.arena_bytes:,}")
     if sram is not None:
@@ -93,9 +96,7 @@ def _draw_byte_axis(drawing: Drawing, y_of: Scale, top: float) -> None:
         drawing.text((_LEFT - 8, y), f"{count:,}", _FAINT, _font(14), anchor="rm")
 
 
-def _draw_block(
-    drawing: Drawing, block: Block, colour: str, x_of: Scale, y_of: Scale
-) -> None:
+def _draw_block(drawing: Drawing, block: Block, colour: str, x_of: Scale, y_of: Scale) -> None:
     if block.bytes == 0:
         return
     left, right = x_of(block.first_step), x_of(block.last_step + 1) - 1
@@ -115,9 +116,7 @@ def _write_inside(drawing: Drawing, text: str, box: tuple[float, float, float, f
         drawing.text((box[0] + 4, (box[1] + box[3]) / 2), text, _INK, font, anchor="lm")
 
 
-def _fill(
-    drawing: Drawing, box: tuple[float, float, float, float], kind: str, colour: str
-) -> None:
+def _fill(drawing: Drawing, box: tuple[float, float, float, float], kind: str, colour: str) -> None:
     """Maps plain, rings hatched, scratch dark."""
     drawing.rectangle(box, fill=colour, outline="#52606d")
     if kind == "ring":
@@ -145,9 +144,7 @@ def _tidy(least: float) -> int:
     return next(int(factor * power) for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
-def _draw_front(
-    drawing: Drawing, chosen: Point, points: Sequence[Point], layerwise: int
-) -> None:
+def _draw_front(drawing: Drawing, chosen: Point, points: Sequence[Point], layerwise: int) -> None:
     origin = _TIMELINE_HEIGHT
     drawing.text((_LEFT, origin + 10), "What more memory buys", _INK, _font(22))
     top, bottom = origin + 84, origin + _FRONT_HEIGHT - _BOTTOM
@@ -182,5 +179,9 @@ def _draw_front(
     place = x_of(chosen.arena_bytes), y_of(chosen.flash_read_bytes)
     drawing.circle(place, 9, outline=_CHOSEN, width=3)
     drawing.text(
-        (place[0] + 14, place[1] - 12), f"chosen: {chosen.arena_bytes:,}", _CHOSEN, _font(16), anchor="lm"
+        (place[0] + 14, place[1] - 12),
+        f"chosen: {chosen.arena_bytes:,}",
+        _CHOSEN,
+        _font(16),
+        anchor="lm",
     )

@@ -69,9 +69,11 @@ def plan(
         fitting = [point for point in points if point.arena_bytes <= sram]
         made = min(
             fitting or points,
-            key=lambda point: (point.flash_read_bytes, point.arena_bytes)
-            if fitting
-            else (point.arena_bytes, point.flash_read_bytes),
+            key=lambda point: (
+                (point.flash_read_bytes, point.arena_bytes)
+                if fitting
+                else (point.arena_bytes, point.flash_read_bytes)
+            ),
         ).plan
     else:
         made = _smallest(program, schedule, streams_input=streams_input, paged=paged)
@@ -95,9 +97,7 @@ def place(
     return place_segments(dataflow(program), segments, scratch, keep_all=keep_all, paged=paged)
 
 
-def _smallest(
-    program: Program, schedule: Schedule, *, streams_input: bool, paged: bool
-) -> Plan:
+def _smallest(program: Program, schedule: Schedule, *, streams_input: bool, paged: bool) -> Plan:
     """The smallest arena found: that of least peak, unless it packs badly."""
     flow = dataflow(program)
     scratch = scratch_bytes(program)

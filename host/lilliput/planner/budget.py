@@ -26,13 +26,17 @@ def budget_error(plan: Plan, sram: int, *, fed_bytes: int, is_fed: bool) -> Budg
         height, width = resolution
         ways.append(f"lower the input's resolution to about {height}x{width}")
     ways.append(f"allow {plan.arena_bytes:,} bytes")
-    what = {"ring": "the rows of", "map": "the map", "weights": "the"}.get(largest.kind, "the")
     return BudgetError(
         f"the model needs an arena of {plan.arena_bytes:,} bytes, {plan.arena_bytes - sram:,} more "
-        f"than the {sram:,} allowed: most is in use at operator {operator.kind} ({short_name(operator.name)}), "
-        f"where {what} {short_name(largest.name)} take{'' if largest.kind in {'ring', 'weights'} else 's'} "
-        f"{largest.bytes:,} bytes; ways out: {'; or '.join(ways)}"
+        f"than the {sram:,} allowed: most is in use at operator {operator.kind} "
+        f"({short_name(operator.name)}), where {_what(largest)} {largest.bytes:,} bytes; "
+        f"ways out: {'; or '.join(ways)}"
     )
+
+
+def _what(block: Block) -> str:
+    name = short_name(block.name)
+    return f"the rows of {name} take" if block.kind == "ring" else f"{name} takes"
 
 
 def short_name(name: str) -> str:

@@ -45,9 +45,7 @@ class Point:
 
 def front(program: Program) -> list[Point]:
     """The plans of which none is worse than another in every way: fed ones first, by arena."""
-    return [
-        point for fed in (True, False) for point in trade_offs(program, streams_input=fed)
-    ]
+    return [point for fed in (True, False) for point in trade_offs(program, streams_input=fed)]
 
 
 def trade_offs(program: Program, *, streams_input: bool) -> list[Point]:

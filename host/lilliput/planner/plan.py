@@ -28,8 +28,8 @@ class Block:
     """A piece of the arena: a tensor's rows or a step's scratch, in use from one step to another.
 
     A segment's rings are in use during all of its steps, except those that no row outlives a
-    sweep in: they are needed from the step that writes them to the last that reads them. `kind` is "map" (held whole), "ring",
-    "scratch" or "weights".
+    sweep in: they are needed from the step that writes them to the last that reads them. `kind` is
+    "map" (held whole), "ring", "scratch" or "weights".
     """
 
     name: str

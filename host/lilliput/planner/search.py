@@ -65,8 +65,8 @@ class Search:
         if chosen[-1] is None:
             raise ValueError(f"no segments need {limit} bytes or fewer")
         path: list[Candidate] = []
-        while (candidate := chosen[path[-1].first if path else -1]) is not None:
-            path.append(candidate)
+        while (part := chosen[path[-1].first if path else -1]) is not None:
+            path.append(part)
         return tuple(reversed(path))
 
     def trade_offs(self) -> list[tuple[Candidate, ...]]:
@@ -121,9 +121,7 @@ class _Growth:
     those of rings and scratch in use during some of its steps.
     """
 
-    def __init__(
-        self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool
-    ) -> None:
+    def __init__(self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool) -> None:
         program = flow.program
         self.flow = flow
         self.scratch = scratch
