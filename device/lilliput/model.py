@@ -123,12 +123,19 @@ class Model:
         x: a buffer, or a list of them for several inputs. Its typecode says what it holds:
         'b' int8, the input tensor as it is; 'B' (and bytes) uint8, such as pixels, through the
         model's preprocessing table; 'f' reals. With raw=True, bytes hold int8 (and are copied).
-        x=None takes the rows given to feed().
+        x may also yield buffers of whole rows (a generator), or have or be a readinto(buffer) that
+        fills a row of bytes; x=None takes the rows given to feed().
         out: written and returned instead of a new array; then nothing is allocated.
         With several outputs, out and what is returned are lists.
         ValueError: x or out has a type or a size that the model does not take.
         """
-        if x is not None:
+        if hasattr(x, "readinto"):
+            self._feed_all(self._rows(x.readinto), raw)
+        elif callable(x):
+            self._feed_all(self._rows(x), raw)
+        elif hasattr(x, "send") or hasattr(x, "__next__"):
+            self._feed_all(x, raw)
+        elif x is not None:
             self._run(x, raw)
         elif self._wanted != _DONE:
             raise ValueError("nothing to infer: pass x, or feed() rows until it returns True")
@@ -145,6 +152,21 @@ class Model:
                 rows = _signed(rows)
             self._wanted = self._advance(rows)
         return self._wanted == _DONE
+
+    def _feed_all(self, source, raw):
+        self._wanted = -1
+        for rows in source:
+            if self.feed(rows, raw):
+                return
+        raise ValueError("the rows ended before the input was complete: see model.input.shape")
+
+    def _rows(self, readinto):
+        height, width, channels = ((1, 1) + self.input.shape)[-3:]
+        row = bytearray(width * channels)
+        for _ in range(height):
+            if readinto(row) == 0:  # end of a file; a camera returns None
+                return
+            yield row
 
     @property
     def wanted(self):
@@ -270,7 +292,17 @@ class Model:
         return out
 
     def _label(self, index):
-        return self.labels[index] if 0 <= index < len(self.labels) else index
+        # Not from the list of labels: a thousand strings do not fit beside every model.
+        file = self._opened()
+        first = _lilliput.field(file, _LABELS_OFFSET, 0)
+        text = bytes(memoryview(file)[first : first + _lilliput.field(file, _LABELS_BYTES, 0)])
+        begin = 0
+        for _ in range(index):
+            begin = text.find(b"\n", begin) + 1
+            if not begin:
+                return index
+        end = text.find(b"\n", begin)
+        return str(text[begin : end if end >= 0 else len(text)], "utf-8") if text else index
 
 
 def load(source, arena=None):

@@ -1,14 +1,20 @@
 """Types of the device package. MicroPython has no `typing`, so they are kept out of the module."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Literal, TypeAlias, TypeVar, overload
+from typing import BinaryIO, Literal, TypeAlias, TypeVar, overload
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
-_Source: TypeAlias = ReadableBuffer | Sequence[ReadableBuffer]
+_Source: TypeAlias = (
+    ReadableBuffer
+    | Sequence[ReadableBuffer]
+    | Iterator[ReadableBuffer]
+    | Callable[[bytearray], int | None]
+    | BinaryIO
+)
 _Out = TypeVar("_Out", bound=WriteableBuffer | Sequence[WriteableBuffer])
 
 class Port:

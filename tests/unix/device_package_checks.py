@@ -104,6 +104,15 @@ def check_rows(folder):
     expect(ValueError, ["size"], model.feed, pixels[:35])
     assert model.feed(pixels[36:])
     assert model.infer() == expected
+    some_rows = (pixels[begin : begin + 72] for begin in range(0, len(pixels), 72))
+    assert model.infer(some_rows) == expected
+    with open(folder + "/pixels.bin", "rb") as camera:
+        assert model.infer(camera) == expected
+    with open(folder + "/pixels.bin", "rb") as camera:
+        assert model.infer(camera.readinto) == expected
+        expect(ValueError, ["ended", "shape"], model.infer, camera)
+    expect(ValueError, ["ended"], model.infer, (rows for rows in [pixels[:36]]))
+    assert model.infer(pixels) == expected
 
 
 def check_loop_allocates_nothing(folder):

@@ -1,4 +1,4 @@
-"""MEAN and ARG_MAX: transposes moved behind them, means of means merged."""
+"""MEAN: transposes moved behind it, means of means merged."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def transpose_after_reduction(graph: Graph) -> Graph:
-    """Turns a reduction of a TRANSPOSE into a TRANSPOSE of the reduction over the permuted axes.
+    """Turns a MEAN of a TRANSPOSE into a TRANSPOSE of the mean over the permuted axes.
 
     The sums are over the same elements, so that int8 keeps its bits; what is left to transpose is
-    smaller, and often nothing.
+    smaller, and often nothing. (ARG_MAX stays: it runs over the last dimension only.)
     """
 
     def step(graph: Graph, op: Operator) -> Graph | None:
-        if op.kind not in ("MEAN", "ARG_MAX") or not isinstance(op.attributes, Reduce):
+        if op.kind != "MEAN" or not isinstance(op.attributes, Reduce):
             return None
         before = graph.producers().get(op.inputs[0])
         if before is None or not isinstance(before.attributes, Transpose):

@@ -36,7 +36,7 @@ def budget_error(plan: Plan, sram: int, *, fed_bytes: int, is_fed: bool) -> Budg
 
 def _what(block: Block) -> str:
     name = short_name(block.name)
-    return f"the rows of {name} take" if block.kind == "ring" else f"{name} takes"
+    return f"{'the ring of ' if block.kind == 'ring' else ''}{name} takes"
 
 
 def short_name(name: str) -> str:
