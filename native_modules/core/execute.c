@@ -270,6 +270,9 @@ static int32_t run_segment(lil_run_state *run)
             if (rows < 0) {
                 return rows;
             }
+            if (run->wanted >= 0) {
+                return run->wanted; /* the others wait, too: rings are sized for equal paces */
+            }
             has_moved = has_moved || rows > 0;
             lil_operator op = lil_load_operator(run->model, &run->header, index);
             is_finished =
@@ -279,7 +282,7 @@ static int32_t run_segment(lil_run_state *run)
             return LIL_DONE;
         }
         if (!has_moved) {
-            return run->wanted >= 0 ? run->wanted : LIL_ERROR_SCHEDULE;
+            return LIL_ERROR_SCHEDULE;
         }
     }
 }

@@ -77,7 +77,7 @@ static bool window_is_sound(const subject *s)
     return w->kernel_height >= 1 && w->kernel_width >= 1 && w->stride_height >= 1 &&
            w->stride_width >= 1 && w->dilation_height >= 1 && w->dilation_width >= 1 &&
            w->kernel_height <= 1024 && w->kernel_width <= 1024 && w->dilation_height <= 1024 &&
-           w->dilation_width <= 1024 && s->out.width <= 65536 &&
+           w->dilation_width <= 1024 && (uint64_t)s->out.width * w->stride_width <= 1 << 30 &&
            edge_is(&s->edge, w->stride_height, -w->pad_top, span - w->pad_top);
 }
 
