@@ -27,6 +27,7 @@ UNARY_KINDS = frozenset(
         "QUANTIZE",
         "RELU",
         "RELU6",
+        "RELU_0_TO_1",
         "RELU_N1_TO_1",
         "SUB",
         "TANH",

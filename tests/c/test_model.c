@@ -9,7 +9,7 @@
 #include "check.h"
 #include "random_bits.h"
 
-#define EVERY_BIT_UP_TO 2048 /* bytes of a file; of larger ones as many bits at random */
+#define EVERY_BIT_UP_TO 512 /* bytes of a file; of larger ones as many bits at random */
 
 typedef struct fixture {
     const char *name;

@@ -941,6 +941,7 @@ STEPS: dict[str, Callable[[_Builder, np.random.Generator], None]] = {
     "relu": _unary("RELU"),
     "relu6": _unary("RELU6"),
     "relu n1 to 1": _unary("RELU_N1_TO_1"),
+    "relu 0 to 1": _unary("RELU_0_TO_1"),
     "logistic": _unary("LOGISTIC", (1 / 256, -128)),
     "tanh": _unary("TANH", (1 / 128, 0)),
     "hard swish": _hard_swish,

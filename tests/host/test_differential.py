@@ -47,6 +47,7 @@ KINDS = {
     "QUANTIZE",
     "RELU",
     "RELU6",
+    "RELU_0_TO_1",
     "RELU_N1_TO_1",
     "RESHAPE",
     "RESIZE_BILINEAR",

@@ -13,14 +13,15 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_graphs import build_graph, recipe_of
+from small_models import float_classifier
+from tflite_editing import Step, Value, constant, edited, model
+
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import Graph, Slice, UnsupportedModel
 from lilliput.importers.strided_slice import StridedSliceMasks, resolve_strided_slice
 from lilliput.importers.tflite import read_tflite
-from random_graphs import build_graph, recipe_of
-from small_models import float_classifier
-from tflite_editing import Step, Value, constant, edited, model
 
 # Operators after import, which strips QUANTIZE and DEQUANTIZE at the ports.
 PUBLISHED = {

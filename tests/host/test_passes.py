@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_graphs import build_graph, random_inputs, recipe_of
+
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import (
@@ -28,7 +30,6 @@ from lilliput.graph import (
 from lilliput.importers.tflite import read_tflite
 from lilliput.passes.shapes import output_shape
 from lilliput.passes.simplify import simplify
-from random_graphs import build_graph, random_inputs, recipe_of
 
 FLOAT, INT8, INT32 = np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.int32)
 Shape = tuple[int, ...]

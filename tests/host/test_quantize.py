@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_graphs import build_graph, recipe_of
+from small_models import float_classifier, with_two_inputs
+from test_passes import FLOAT, Chain
+
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import (
@@ -39,9 +43,6 @@ from lilliput.quantize.ranges import (
     quantize_values,
 )
 from lilliput.quantize.weights import dequantize_weights, quantize_bias, quantize_weights
-from random_graphs import build_graph, recipe_of
-from small_models import float_classifier, with_two_inputs
-from test_passes import FLOAT, Chain
 
 QUICK = Options(method="minmax", equalize=False, bias_correction=False, report_samples=0)
 

@@ -15,6 +15,7 @@ UNARY_STEPS = (
     "quantize",
     "relu",
     "relu6",
+    "relu 0 to 1",
     "relu n1 to 1",
     "logistic",
     "tanh",

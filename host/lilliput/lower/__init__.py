@@ -30,6 +30,7 @@ def _lowerings() -> Mapping[str, Lowering]:
         "RELU": arithmetic.lower_table,
         "RELU6": arithmetic.lower_table,
         "RELU_N1_TO_1": arithmetic.lower_table,
+        "RELU_0_TO_1": arithmetic.lower_table,
         "LEAKY_RELU": arithmetic.lower_table,
         "HARD_SWISH": arithmetic.lower_table,
         "QUANTIZE": arithmetic.lower_table,

@@ -35,9 +35,9 @@ class Options:
         network      TensorFlow   minmax   average   percentile   mse    defaults
         short range         0.4     -1.6      16.5          8.9   16.9       21.2
         back                5.6      3.7       6.5          7.4    9.4       13.7
-        full range         24.6     24.6      21.4         22.7   20.9       27.7
-        landmarks          36.0     37.5      30.3         33.1   37.2       35.2
-        iris               28.1     28.0      28.6         32.4   36.1       35.4
+        full range         24.6     24.6      21.4         22.7   20.8       27.7
+        landmarks          36.0     37.5      30.7         33.0   37.2       35.1
+        iris               28.1     28.0      28.6         32.4   35.4       36.6
 
     ("TensorFlow" is its own post-training quantiser; the middle columns are without equalisation
     and bias correction.) One sample unlike the others can spoil "minmax" altogether.
