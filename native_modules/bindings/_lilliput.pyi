@@ -6,7 +6,7 @@ def verify(
     model: ReadableBuffer,
     /,
 ) -> None:
-    """Check a whole model file, or the front of a paged one, so that no later call can leave its bounds.
+    """Check a whole model file, or the front of a paged one, so that no call can leave its bounds.
 
     Every other function trusts a buffer that passed this check: call it once before anything else.
     ValueError says what is wrong with the file.
@@ -52,11 +52,12 @@ def run(
 ) -> int:
     """Compute as far as the rows in `source` allow.
 
-    `source` holds whole rows of the input that the last call asked for, of
-    uint8, int8 or float32; None and an empty buffer give no rows. It is never written to. `arena`
-    has LIL_FIELD_ARENA_BYTES, aligned to 8 bytes. Returns LIL_DONE (0x7FFF), the index of the input
-    whose next rows are wanted, or LIL_WANTS_PAGE (0x10000) + a segment: read that segment's constants
-    into the arena (LIL_FIELD_PAGE_*) and call again with the same source. ValueError: a buffer has the wrong size, type or alignment.
+    `source` holds whole rows of the input that the last call asked for, of uint8, int8 or
+    float32; None and an empty buffer give no rows. It is never written to. `arena` has
+    LIL_FIELD_ARENA_BYTES, aligned to 8 bytes. Returns LIL_DONE (0x7FFF), the index of the input
+    whose next rows are wanted, or LIL_WANTS_PAGE (0x10000) + a segment: read its constants into the
+    arena (LIL_FIELD_PAGE_*) and call again with the same source. ValueError: a buffer has the wrong
+    size, type or alignment.
     """
 
 def read_output(

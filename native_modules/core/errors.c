@@ -1,8 +1,7 @@
 /* What went wrong, and how to mend it. */
 #include "lilliput.h"
 
-const char *lil_error_text(int32_t status)
-{
+const char *lil_error_text(int32_t status) {
     switch (status) {
     case LIL_ERROR_TRUNCATED:
         return "model file is cut short: copy it again";

@@ -21,8 +21,7 @@ typedef struct lil_run_state {
     bool is_mapped;       /* the constants are in memory with the front */
 } lil_run_state;
 
-int32_t lil_begin(const lil_buffer *model, const lil_buffer *context)
-{
+int32_t lil_begin(const lil_buffer *model, const lil_buffer *context) {
     lil_header header = lil_load_header((const uint8_t *)model->data);
     if (context->size < header.context_bytes || (uintptr_t)context->data % 4 != 0) {
         return LIL_ERROR_CONTEXT_SIZE;
@@ -32,15 +31,13 @@ int32_t lil_begin(const lil_buffer *model, const lil_buffer *context)
     return LIL_OK;
 }
 
-static bool in_segment(const lil_run_state *run, uint32_t op)
-{
+static bool in_segment(const lil_run_state *run, uint32_t op) {
     return op >= run->segment.first_operator &&
            op < (uint32_t)run->segment.first_operator + run->segment.operator_count;
 }
 
 /* Rows that an operator goes through: its output's, or its input's when it is a sink. */
-static uint32_t total_rows(const lil_run_state *run, const lil_operator *op)
-{
+static uint32_t total_rows(const lil_run_state *run, const lil_operator *op) {
     if (op->flags & LIL_SINK) {
         lil_edge edge = lil_load_edge(run->model, &run->header, op->first_edge);
         return lil_load_tensor(run->model, &run->header, edge.tensor).height;
@@ -49,8 +46,7 @@ static uint32_t total_rows(const lil_run_state *run, const lil_operator *op)
 }
 
 /* Rows of a tensor that exist by now. */
-static int32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor)
-{
+static int32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor) {
     if (!in_segment(run, tensor->producer)) {
         return (int32_t)tensor->height;
     }
@@ -63,8 +59,7 @@ static int32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor)
 }
 
 static const int8_t *tensor_base(const lil_run_state *run, uint32_t index,
-                                 const lil_tensor *tensor)
-{
+                                 const lil_tensor *tensor) {
     if (index == run->in_place) {
         return (const int8_t *)run->source->data;
     }
@@ -80,8 +75,7 @@ typedef struct lil_pass {
     lil_edge edges[LIL_MAX_INPUTS];
 } lil_pass;
 
-static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
-{
+static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) {
     lil_call *call = &pass->call;
     call->op = lil_load_operator(run->model, &run->header, index);
     call->output = lil_load_tensor(run->model, &run->header, call->op.output);
@@ -99,8 +93,7 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass)
     }
 }
 
-static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t row)
-{
+static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t row) {
     if (pass->call.op.flags & LIL_SINK) {
         return rows_ready(run, &pass->call.sources[0].tensor) > (int32_t)row;
     }
@@ -114,14 +107,12 @@ static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t ro
     return true;
 }
 
-static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, uint32_t count)
-{
+static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, uint32_t count) {
     lil_call *call = &pass->call;
     uint32_t slot = call->op.flags & LIL_SINK ? 0 : row % call->output.ring_rows;
     call->y = (int32_t)row;
     call->pixels = count * call->output.width;
-    call->out =
-        (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
+    call->out = (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         const lil_edge *edge = &pass->edges[i];
         call->sources[i].first =
@@ -132,8 +123,7 @@ static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, 
 
 #ifdef LIL_CHECK_RINGS
 /* Whether a ring has overwritten a row that is about to be read: a fault of the planner. */
-static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_t row)
-{
+static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_t row) {
     for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
         const lil_tensor *tensor = &pass->call.sources[i].tensor;
         const lil_edge *edge = &pass->edges[i];
@@ -152,8 +142,7 @@ static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_
 
 /* Takes one row of a graph input from the source. Returns 1, 0 when the source has none left, or
  * an error. */
-static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row)
-{
+static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row) {
     const lil_call *call = &pass->call;
     const lil_buffer *source = run->source;
     uint32_t index = call->op.parameters.words[0];
@@ -191,8 +180,7 @@ static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row)
 }
 
 /* Rows that a pointwise operator can compute at once, since they lie one behind the other. */
-static uint32_t run_length(const lil_pass *pass, uint32_t row, uint32_t limit)
-{
+static uint32_t run_length(const lil_pass *pass, uint32_t row, uint32_t limit) {
     const lil_call *call = &pass->call;
     uint32_t length = call->output.ring_rows - row % call->output.ring_rows;
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
@@ -206,8 +194,7 @@ static uint32_t run_length(const lil_pass *pass, uint32_t row, uint32_t limit)
 }
 
 /* Lets one operator compute what it can in this sweep. Returns the number of rows, or an error. */
-static int32_t advance(lil_run_state *run, uint32_t index)
-{
+static int32_t advance(lil_run_state *run, uint32_t index) {
     uint32_t *done = &run->progress->rows[index - run->segment.first_operator];
     lil_pass pass;
     load_pass(run, index, &pass);
@@ -244,21 +231,18 @@ static int32_t advance(lil_run_state *run, uint32_t index)
 
 /* A source that covers the whole map of the segment's input in int8 is read where it lies, when
  * the input is streamed. */
-static uint32_t find_in_place(const lil_run_state *run)
-{
-    lil_operator op =
-        lil_load_operator(run->model, &run->header, run->segment.first_operator);
+static uint32_t find_in_place(const lil_run_state *run) {
+    lil_operator op = lil_load_operator(run->model, &run->header, run->segment.first_operator);
     lil_tensor tensor = lil_load_tensor(run->model, &run->header, op.output);
     bool is_whole = run->source->typecode == 'b' && run->progress->rows[0] == 0 &&
                     !run->progress->spent_source &&
                     run->source->size == tensor.height * lil_row_bytes(&tensor);
     return op.kind == LIL_INPUT && tensor.ring_rows < tensor.height && is_whole ? op.output
-                                                                                 : LIL_NONE;
+                                                                                : LIL_NONE;
 }
 
 /* Returns LIL_DONE at the end of the segment, or the index of the input it waits for. */
-static int32_t run_segment(lil_run_state *run)
-{
+static int32_t run_segment(lil_run_state *run) {
     uint32_t first = run->segment.first_operator;
     run->in_place = find_in_place(run);
     for (;;) {
@@ -275,8 +259,7 @@ static int32_t run_segment(lil_run_state *run)
             }
             has_moved = has_moved || rows > 0;
             lil_operator op = lil_load_operator(run->model, &run->header, index);
-            is_finished =
-                is_finished && run->progress->rows[index - first] == total_rows(run, &op);
+            is_finished = is_finished && run->progress->rows[index - first] == total_rows(run, &op);
         }
         if (is_finished) {
             return LIL_DONE;
@@ -289,8 +272,7 @@ static int32_t run_segment(lil_run_state *run)
 
 /* Finds the segment's constants, in the file or in its page of the arena. Returns LIL_WANTS_PAGE
  * when they have to be read first, and an error when they are unsound. */
-static int32_t open_segment(lil_run_state *run)
-{
+static int32_t open_segment(lil_run_state *run) {
     run->segment = lil_load_segment(run->model, &run->header, run->progress->segment);
     if (run->is_mapped || run->segment.constants_bytes == 0) {
         run->constants = run->model + run->segment.constants_offset;
@@ -316,8 +298,7 @@ static int32_t open_segment(lil_run_state *run)
 }
 
 int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
-                const lil_buffer *source)
-{
+                const lil_buffer *source) {
     lil_run_state run;
     run.model = (const uint8_t *)model->data;
     run.header = lil_load_header(run.model);

@@ -50,10 +50,7 @@ enum lil_kind {
     LIL_KIND_COUNT = 21
 };
 
-enum lil_dtype {
-    LIL_INT8 = 0,
-    LIL_INT32 = 1
-};
+enum lil_dtype { LIL_INT8 = 0, LIL_INT32 = 1 };
 
 /* Where a tensor's rows lie. */
 enum lil_storage {
@@ -71,30 +68,26 @@ enum lil_operator_flags {
     LIL_SINGLE_ROUNDING = 4
 };
 
-enum lil_axis {
-    LIL_AXIS_HEIGHT = 1,
-    LIL_AXIS_WIDTH = 2,
-    LIL_AXIS_CHANNELS = 4
-};
+enum lil_axis { LIL_AXIS_HEIGHT = 1, LIL_AXIS_WIDTH = 2, LIL_AXIS_CHANNELS = 4 };
 
 typedef struct lil_header {
-    uint8_t magic[4];          /* "LIL", 0x1A */
-    uint16_t version;          /* LIL_VERSION */
-    uint16_t layout;           /* LIL_LAYOUT */
-    uint32_t file_bytes;       /* size of the whole file */
-    uint32_t checksum;         /* CRC-32 of the front but for this field */
+    uint8_t magic[4];            /* "LIL", 0x1A */
+    uint16_t version;            /* LIL_VERSION */
+    uint16_t layout;             /* LIL_LAYOUT */
+    uint32_t file_bytes;         /* size of the whole file */
+    uint32_t checksum;           /* CRC-32 of the front but for this field */
     uint32_t constants_checksum; /* CRC-32 of the constants */
-    uint32_t arena_bytes;      /* the one allocation that inference needs */
-    uint32_t context_bytes;    /* size of the lil_progress that inference needs */
-    uint32_t macs_low;         /* multiply-accumulates of one inference, low 32 bits */
-    uint32_t macs_high;        /* and high 32 bits */
-    uint32_t tensors_offset;   /* lil_tensor[tensor_count] */
-    uint32_t operators_offset; /* lil_operator[operator_count], in order of execution */
-    uint32_t edges_offset;     /* lil_edge[edge_count] */
-    uint32_t segments_offset;  /* lil_segment[segment_count] */
-    uint32_t inputs_offset;    /* lil_port[input_count] */
-    uint32_t outputs_offset;   /* lil_port[output_count] */
-    uint32_t labels_offset;    /* UTF-8, one label a line */
+    uint32_t arena_bytes;        /* the one allocation that inference needs */
+    uint32_t context_bytes;      /* size of the lil_progress that inference needs */
+    uint32_t macs_low;           /* multiply-accumulates of one inference, low 32 bits */
+    uint32_t macs_high;          /* and high 32 bits */
+    uint32_t tensors_offset;     /* lil_tensor[tensor_count] */
+    uint32_t operators_offset;   /* lil_operator[operator_count], in order of execution */
+    uint32_t edges_offset;       /* lil_edge[edge_count] */
+    uint32_t segments_offset;    /* lil_segment[segment_count] */
+    uint32_t inputs_offset;      /* lil_port[input_count] */
+    uint32_t outputs_offset;     /* lil_port[output_count] */
+    uint32_t labels_offset;      /* UTF-8, one label a line */
     uint32_t labels_bytes;
     uint32_t provenance_offset; /* UTF-8 JSON: source model, names, quantisation, tool version */
     uint32_t provenance_bytes;
@@ -253,11 +246,11 @@ typedef struct lil_port {
 /* Progress of an inference: the context that the caller owns. It holds as many rows as the largest
  * segment has operators. */
 typedef struct lil_progress {
-    uint32_t begun;     /* the model's checksum: a context of another model is refused */
-    uint16_t segment;   /* the segment in work */
-    uint8_t has_page;   /* its constants have been read into the arena */
+    uint32_t begun;       /* the model's checksum: a context of another model is refused */
+    uint16_t segment;     /* the segment in work */
+    uint8_t has_page;     /* its constants have been read into the arena */
     uint8_t spent_source; /* the source has completed an input since it was asked for */
-    uint32_t rows[];    /* computed by each of its operators; consumed, for a sink */
+    uint32_t rows[];      /* computed by each of its operators; consumed, for a sink */
 } lil_progress;
 
 #endif

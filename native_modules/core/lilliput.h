@@ -2,8 +2,8 @@
  *
  * Order of calls: lil_verify once per file; then lil_begin and lil_run for each inference, with
  * lil_run repeated while it returns an input index or LIL_WANTS_PAGE, until it returns LIL_DONE;
- * then lil_read_output. Nothing is allocated, no global is written, and no function keeps a pointer:
- * all state is in the context and the arena, both of which may be used again for the next
+ * then lil_read_output. Nothing is allocated, no global is written, and no function keeps a
+ * pointer: all state is in the context and the arena, both of which may be used again for the next
  * inference. Functions return a lil_status.
  */
 #ifndef LILLIPUT_H
@@ -96,8 +96,8 @@ int32_t lil_begin(const lil_buffer *model, const lil_buffer *context);
 /* Computes as far as the rows in `source` allow. `source` holds whole rows of the input that the
  * last call asked for; empty is allowed, and asks. Returns LIL_DONE, the index of the input whose
  * next rows are wanted, or LIL_WANTS_PAGE + a segment: the caller then reads that segment's
- * constants into the arena (LIL_FIELD_PAGE_*) and calls again with the same source. `arena` holds at least LIL_FIELD_ARENA_BYTES, 8-byte
- * aligned. `source` is never written to. */
+ * constants into the arena (LIL_FIELD_PAGE_*) and calls again with the same source. `arena` holds
+ * at least LIL_FIELD_ARENA_BYTES, 8-byte aligned. `source` is never written to. */
 int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
                 const lil_buffer *source);
 

@@ -16,72 +16,62 @@
 #define LIL_MAX_STEP 16384
 #define LIL_MAX_ROW_OFFSET (1 << 29)
 
-static inline lil_header lil_load_header(const uint8_t *model)
-{
+static inline lil_header lil_load_header(const uint8_t *model) {
     lil_header header;
     memcpy(&header, model, sizeof header);
     return header;
 }
 
 static inline lil_tensor lil_load_tensor(const uint8_t *model, const lil_header *header,
-                                         uint32_t index)
-{
+                                         uint32_t index) {
     lil_tensor tensor;
     memcpy(&tensor, model + header->tensors_offset + index * sizeof tensor, sizeof tensor);
     return tensor;
 }
 
 static inline lil_operator lil_load_operator(const uint8_t *model, const lil_header *header,
-                                             uint32_t index)
-{
+                                             uint32_t index) {
     lil_operator op;
     memcpy(&op, model + header->operators_offset + index * sizeof op, sizeof op);
     return op;
 }
 
 static inline lil_edge lil_load_edge(const uint8_t *model, const lil_header *header,
-                                     uint32_t index)
-{
+                                     uint32_t index) {
     lil_edge edge;
     memcpy(&edge, model + header->edges_offset + index * sizeof edge, sizeof edge);
     return edge;
 }
 
 static inline lil_segment lil_load_segment(const uint8_t *model, const lil_header *header,
-                                           uint32_t index)
-{
+                                           uint32_t index) {
     lil_segment segment;
     memcpy(&segment, model + header->segments_offset + index * sizeof segment, sizeof segment);
     return segment;
 }
 
-static inline lil_port lil_load_port(const uint8_t *model, uint32_t table, uint32_t index)
-{
+static inline lil_port lil_load_port(const uint8_t *model, uint32_t table, uint32_t index) {
     lil_port port;
     memcpy(&port, model + table + index * sizeof port, sizeof port);
     return port;
 }
 
-static inline int32_t lil_load_int32(const uint8_t *address)
-{
+static inline int32_t lil_load_int32(const uint8_t *address) {
     int32_t value;
     memcpy(&value, address, sizeof value);
     return value;
 }
 
-static inline uint32_t lil_element_bytes(const lil_tensor *tensor)
-{
+static inline uint32_t lil_element_bytes(const lil_tensor *tensor) {
     return tensor->dtype == LIL_INT32 ? 4 : 1;
 }
 
-static inline uint32_t lil_row_bytes(const lil_tensor *tensor)
-{
+static inline uint32_t lil_row_bytes(const lil_tensor *tensor) {
     return tensor->width * tensor->channels * lil_element_bytes(tensor);
 }
 
 /* floor(value / divisor) for divisor > 0. */
-static inline int32_t lil_floor_divide(int32_t value, int32_t divisor)
-{
+static inline int32_t lil_floor_divide(int32_t value, int32_t divisor) {
     if (divisor == 1) {
         return value;
     }
@@ -89,8 +79,7 @@ static inline int32_t lil_floor_divide(int32_t value, int32_t divisor)
 }
 
 /* The last row that output row y reads, clipped to the map; negative when it reads none. */
-static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t y)
-{
+static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t y) {
     int32_t last = lil_floor_divide(y * edge->step + edge->last, edge->divisor);
     return last < height ? last : height - 1;
 }
@@ -101,8 +90,7 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
                             const uint8_t *constants);
 
 /* Whether the constants are in memory with the front. */
-static inline bool lil_is_mapped(const lil_buffer *model, const lil_header *header)
-{
+static inline bool lil_is_mapped(const lil_buffer *model, const lil_header *header) {
     return model->size >= header->file_bytes;
 }
 

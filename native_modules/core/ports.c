@@ -1,8 +1,7 @@
 /* What crosses the border of the engine: inputs with their preprocessing, outputs, and fields. */
 #include "kernels/kernels.h"
 
-uint32_t lil_source_element_bytes(char typecode)
-{
+uint32_t lil_source_element_bytes(char typecode) {
     switch (typecode) {
     case 'b':
     case 'B':
@@ -15,8 +14,7 @@ uint32_t lil_source_element_bytes(char typecode)
 }
 
 /* The int8 value of an IEEE 754 single: -128 + the number of thresholds that it reaches. */
-static int8_t quantize_single(const uint8_t *thresholds, const uint8_t *address)
-{
+static int8_t quantize_single(const uint8_t *thresholds, const uint8_t *address) {
     int32_t key = lil_load_int32(address);
     int32_t low = 0;
     int32_t high = 255;
@@ -36,8 +34,7 @@ static int8_t quantize_single(const uint8_t *thresholds, const uint8_t *address)
 
 int32_t lil_preprocess(const uint8_t *model, const lil_port *port, uint32_t channels,
                        const lil_buffer *source, uint32_t first_element, uint32_t count,
-                       int8_t *destination)
-{
+                       int8_t *destination) {
     const uint8_t *in = (const uint8_t *)source->data;
     if (source->typecode == 'b') {
         memcpy(destination, in + first_element, count);
@@ -64,8 +61,7 @@ int32_t lil_preprocess(const uint8_t *model, const lil_port *port, uint32_t chan
 }
 
 static int32_t copy_tensor(const lil_tensor *tensor, const lil_buffer *arena,
-                           const lil_buffer *destination)
-{
+                           const lil_buffer *destination) {
     uint32_t bytes = tensor->height * lil_row_bytes(tensor);
     if (tensor->ring_rows != tensor->height || tensor->storage != LIL_ARENA) {
         return LIL_ERROR_INDEX;
@@ -81,8 +77,7 @@ static int32_t copy_tensor(const lil_tensor *tensor, const lil_buffer *arena,
 }
 
 int32_t lil_read_output(const lil_buffer *model, const lil_buffer *arena, int32_t index,
-                        const lil_buffer *destination)
-{
+                        const lil_buffer *destination) {
     const uint8_t *file = (const uint8_t *)model->data;
     lil_header header = lil_load_header(file);
     if (index < 0 || index >= header.output_count) {
@@ -94,8 +89,7 @@ int32_t lil_read_output(const lil_buffer *model, const lil_buffer *arena, int32_
 }
 
 int32_t lil_read_tensor(const lil_buffer *model, const lil_buffer *arena, int32_t index,
-                        const lil_buffer *destination)
-{
+                        const lil_buffer *destination) {
     const uint8_t *file = (const uint8_t *)model->data;
     lil_header header = lil_load_header(file);
     if (index < 0 || index >= header.tensor_count) {
@@ -107,8 +101,7 @@ int32_t lil_read_tensor(const lil_buffer *model, const lil_buffer *arena, int32_
 
 /* The fields of one input or output; `field` counts from the first of its kind. */
 static int32_t port_field(const uint8_t *file, const lil_header *header, bool is_input,
-                          int32_t field, int32_t index, int32_t *value)
-{
+                          int32_t field, int32_t index, int32_t *value) {
     enum { RANK, SHAPE, SCALE, ZERO_POINT, DTYPE };
     int32_t number = field == SHAPE ? index / 8 : index;
     int32_t count = is_input ? header->input_count : header->output_count;
@@ -140,8 +133,7 @@ static int32_t port_field(const uint8_t *file, const lil_header *header, bool is
 }
 
 static int32_t operator_scratch(const uint8_t *file, const lil_header *header, int32_t index,
-                                int32_t *value)
-{
+                                int32_t *value) {
     if (index < 0 || index >= header->operator_count) {
         return LIL_ERROR_INDEX;
     }
@@ -156,8 +148,7 @@ static int32_t operator_scratch(const uint8_t *file, const lil_header *header, i
 }
 
 static int32_t page_field(const uint8_t *file, const lil_header *header, int32_t field,
-                          int32_t index, int32_t *value)
-{
+                          int32_t index, int32_t *value) {
     if (index < 0 || index >= header->segment_count) {
         return LIL_ERROR_INDEX;
     }
@@ -168,8 +159,7 @@ static int32_t page_field(const uint8_t *file, const lil_header *header, int32_t
     return LIL_OK;
 }
 
-int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t *value)
-{
+int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t *value) {
     const uint8_t *file = (const uint8_t *)model->data;
     *value = 0;
     if (model->size < sizeof(lil_header)) {

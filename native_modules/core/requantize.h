@@ -6,14 +6,12 @@
 #include <stdint.h>
 
 /* a * b / 2^31, rounded to nearest with ties upwards. */
-static inline int32_t lil_multiply_high(int32_t a, int32_t b)
-{
+static inline int32_t lil_multiply_high(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
 /* value / 2^shift, rounded to nearest with ties away from zero; 0 <= shift <= 31. */
-static inline int32_t lil_shift_right(int32_t value, int32_t shift)
-{
+static inline int32_t lil_shift_right(int32_t value, int32_t shift) {
     uint32_t mask = ((uint32_t)1 << shift) - 1;
     uint32_t rest = (uint32_t)value & mask;
     uint32_t half = (mask >> 1) + (value < 0);
@@ -21,8 +19,7 @@ static inline int32_t lil_shift_right(int32_t value, int32_t shift)
 }
 
 /* value * multiplier * 2^(shift - 31). Overflow of the left shift wraps. */
-static inline int32_t lil_rescale_value(int32_t value, int32_t multiplier, int32_t shift)
-{
+static inline int32_t lil_rescale_value(int32_t value, int32_t multiplier, int32_t shift) {
     if (shift > 0) {
         return lil_multiply_high((int32_t)((uint32_t)value << shift), multiplier);
     }
@@ -30,16 +27,14 @@ static inline int32_t lil_rescale_value(int32_t value, int32_t multiplier, int32
 }
 
 /* The same with a single rounding, half away from zero. */
-static inline int32_t lil_rescale_once(int32_t value, int32_t multiplier, int32_t shift)
-{
+static inline int32_t lil_rescale_once(int32_t value, int32_t multiplier, int32_t shift) {
     int64_t product = (int64_t)value * multiplier;
     int64_t half = (int64_t)1 << (30 - shift);
     return (int32_t)((product + half - (product < 0)) >> (31 - shift));
 }
 
 /* An accumulator as an int8 activation. The sum with the zero point may wrap, as in TFLite. */
-static inline int8_t lil_clamp(int32_t value, int32_t zero_point, int32_t min, int32_t max)
-{
+static inline int8_t lil_clamp(int32_t value, int32_t zero_point, int32_t min, int32_t max) {
     int32_t shifted = (int32_t)((uint32_t)value + (uint32_t)zero_point);
     if (shifted < min) {
         return (int8_t)min;

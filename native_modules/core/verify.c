@@ -5,8 +5,7 @@
 #define LIL_CHECKED_FROM 16 /* the byte behind the checksum field, which has 4 */
 
 /* Continues a CRC-32 (IEEE 802.3) by nibbles: 64 bytes of table instead of 1024. */
-static uint32_t checksum(const uint8_t *data, uint32_t size, uint32_t crc)
-{
+static uint32_t checksum(const uint8_t *data, uint32_t size, uint32_t crc) {
     static const uint32_t table[16] = {
         0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
         0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
@@ -21,21 +20,18 @@ static uint32_t checksum(const uint8_t *data, uint32_t size, uint32_t crc)
     return ~crc;
 }
 
-int32_t lil_checksum(const lil_buffer *data, int32_t sum, int32_t *value)
-{
+int32_t lil_checksum(const lil_buffer *data, int32_t sum, int32_t *value) {
     *value = (int32_t)checksum((const uint8_t *)data->data, data->size, (uint32_t)sum);
     return LIL_OK;
 }
 
 /* Whether `count` records of `bytes` lie inside the front, at a multiple of four. */
-static bool table_fits(const lil_header *header, uint32_t offset, uint64_t count, uint32_t bytes)
-{
+static bool table_fits(const lil_header *header, uint32_t offset, uint64_t count, uint32_t bytes) {
     return offset % 4 == 0 && offset >= sizeof(lil_header) &&
            offset + count * bytes <= header->constants_offset;
 }
 
-static int32_t verify_header(const lil_buffer *model, const lil_header *header)
-{
+static int32_t verify_header(const lil_buffer *model, const lil_header *header) {
     static const uint8_t magic[4] = {'L', 'I', 'L', 0x1A};
     const uint8_t *file = (const uint8_t *)model->data;
     if (memcmp(header->magic, magic, sizeof magic) != 0) {
@@ -49,8 +45,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
     }
     uint32_t front = header->constants_offset;
     if (front < sizeof *header || header->file_bytes < front || model->size < front ||
-        header->file_bytes > INT32_MAX ||
-        (!lil_is_mapped(model, header) && !header->is_paged)) {
+        header->file_bytes > INT32_MAX || (!lil_is_mapped(model, header) && !header->is_paged)) {
         return LIL_ERROR_TRUNCATED;
     }
     uint32_t sum = checksum(file, LIL_CHECKED_FROM - 4, 0);
@@ -67,8 +62,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
         table_fits(header, header->operators_offset, header->operator_count,
                    sizeof(lil_operator)) &&
         table_fits(header, header->edges_offset, header->edge_count, sizeof(lil_edge)) &&
-        table_fits(header, header->segments_offset, header->segment_count,
-                   sizeof(lil_segment)) &&
+        table_fits(header, header->segments_offset, header->segment_count, sizeof(lil_segment)) &&
         table_fits(header, header->inputs_offset, header->input_count, sizeof(lil_port)) &&
         table_fits(header, header->outputs_offset, header->output_count, sizeof(lil_port)) &&
         table_fits(header, header->labels_offset, header->labels_bytes, 1) &&
@@ -80,8 +74,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header)
     return LIL_OK;
 }
 
-static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint32_t index)
-{
+static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint32_t index) {
     lil_tensor tensor = lil_load_tensor(file, header, index);
     if (tensor.height == 0 || tensor.width == 0 || tensor.channels == 0 ||
         tensor.height > LIL_MAX_HEIGHT || tensor.dtype > LIL_INT32 || tensor.ring_rows == 0 ||
@@ -109,18 +102,17 @@ static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint3
            lil_load_operator(file, header, tensor.producer).output == index;
 }
 
-static bool edges_are_sound(const uint8_t *file, const lil_header *header, const lil_operator *op)
-{
+static bool edges_are_sound(const uint8_t *file, const lil_header *header, const lil_operator *op) {
     if (op->edge_count > LIL_MAX_INPUTS ||
         (uint32_t)op->first_edge + op->edge_count > header->edge_count) {
         return false;
     }
     for (uint32_t i = 0; i < op->edge_count; i++) {
         lil_edge edge = lil_load_edge(file, header, op->first_edge + i);
-        if (edge.tensor >= header->tensor_count || edge.divisor == 0 ||
-            edge.step < -LIL_MAX_STEP || edge.step > LIL_MAX_STEP ||
-            edge.first < -LIL_MAX_ROW_OFFSET || edge.first > LIL_MAX_ROW_OFFSET ||
-            edge.last < -LIL_MAX_ROW_OFFSET || edge.last > LIL_MAX_ROW_OFFSET ||
+        if (edge.tensor >= header->tensor_count || edge.divisor == 0 || edge.step < -LIL_MAX_STEP ||
+            edge.step > LIL_MAX_STEP || edge.first < -LIL_MAX_ROW_OFFSET ||
+            edge.first > LIL_MAX_ROW_OFFSET || edge.last < -LIL_MAX_ROW_OFFSET ||
+            edge.last > LIL_MAX_ROW_OFFSET ||
             lil_load_tensor(file, header, edge.tensor).dtype != LIL_INT8) {
             return false;
         }
@@ -129,8 +121,7 @@ static bool edges_are_sound(const uint8_t *file, const lil_header *header, const
 }
 
 static int32_t verify_operator_record(const lil_buffer *model, const lil_header *header,
-                                      uint32_t index)
-{
+                                      uint32_t index) {
     const uint8_t *file = (const uint8_t *)model->data;
     lil_operator op = lil_load_operator(file, header, index);
     if (op.kind >= LIL_KIND_COUNT || op.output >= header->tensor_count ||
@@ -167,8 +158,7 @@ static int32_t verify_operator_record(const lil_buffer *model, const lil_header 
 
 /* Whether a segment's constants hold those of its operators, and have a place in the arena unless
  * they are mapped. */
-static bool page_is_sound(const lil_header *header, const lil_segment *segment, bool is_mapped)
-{
+static bool page_is_sound(const lil_header *header, const lil_segment *segment, bool is_mapped) {
     uint64_t end = (uint64_t)segment->constants_offset + segment->constants_bytes;
     if (segment->constants_offset < header->constants_offset || end > header->file_bytes) {
         return false;
@@ -180,15 +170,13 @@ static bool page_is_sound(const lil_header *header, const lil_segment *segment, 
            (uint64_t)segment->page_offset + segment->constants_bytes <= header->arena_bytes;
 }
 
-static bool are_apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
-{
+static bool are_apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes) {
     return a + a_bytes <= b || b + b_bytes <= a;
 }
 
 /* Whether an operator leaves its segment's page alone, whose constants are checked only once. */
 static bool spares_page(const uint8_t *file, const lil_header *header, const lil_segment *segment,
-                        const lil_operator *op)
-{
+                        const lil_operator *op) {
     lil_tensor out = lil_load_tensor(file, header, op->output);
     uint64_t out_bytes = (uint64_t)lil_row_bytes(&out) * out.ring_rows;
     return are_apart(segment->page_offset, segment->constants_bytes, out.offset, out_bytes) &&
@@ -197,8 +185,7 @@ static bool spares_page(const uint8_t *file, const lil_header *header, const lil
 }
 
 /* Segments cover the operators in order; rings and graph inputs stay inside their segment. */
-static int32_t verify_segments(const lil_buffer *model, const lil_header *header)
-{
+static int32_t verify_segments(const lil_buffer *model, const lil_header *header) {
     const uint8_t *file = (const uint8_t *)model->data;
     uint32_t next = 0;
     for (uint32_t i = 0; i < header->segment_count; i++) {
@@ -217,8 +204,8 @@ static int32_t verify_segments(const lil_buffer *model, const lil_header *header
             }
             if (op.constants_offset < segment.constants_offset ||
                 op.constants_offset - segment.constants_offset > segment.constants_bytes ||
-                op.constants_bytes > segment.constants_bytes -
-                                         (op.constants_offset - segment.constants_offset) ||
+                op.constants_bytes >
+                    segment.constants_bytes - (op.constants_offset - segment.constants_offset) ||
                 (!lil_is_mapped(model, header) && !spares_page(file, header, &segment, &op))) {
                 return LIL_ERROR_SCHEDULE;
             }
@@ -234,14 +221,12 @@ static int32_t verify_segments(const lil_buffer *model, const lil_header *header
         }
         next = end;
     }
-    return next == header->operator_count && header->context_bytes <= 1 << 20
-               ? LIL_OK
-               : LIL_ERROR_SCHEDULE;
+    return next == header->operator_count && header->context_bytes <= 1 << 20 ? LIL_OK
+                                                                              : LIL_ERROR_SCHEDULE;
 }
 
 static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_t table,
-                          uint32_t index, bool is_input)
-{
+                          uint32_t index, bool is_input) {
     lil_port port = lil_load_port(file, table, index);
     if (port.tensor >= header->tensor_count || port.rank > LIL_MAX_RANK) {
         return false;
@@ -268,15 +253,13 @@ static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_
     bool tables_fit = port.table_channels == 0 ||
                       ((port.table_channels == 1 || port.table_channels == tensor.channels) &&
                        port.table_offset <= header->constants_offset &&
-                       header->constants_offset - port.table_offset >=
-                           256u * port.table_channels);
+                       header->constants_offset - port.table_offset >= 256u * port.table_channels);
     return op.kind == LIL_INPUT && op.parameters.words[0] == index && tables_fit &&
            port.thresholds_offset <= header->constants_offset &&
            header->constants_offset - port.thresholds_offset >= 4 * 255;
 }
 
-int32_t lil_verify(const lil_buffer *model)
-{
+int32_t lil_verify(const lil_buffer *model) {
     const uint8_t *file = (const uint8_t *)model->data;
     if (model->size < sizeof(lil_header)) {
         return LIL_ERROR_TRUNCATED;

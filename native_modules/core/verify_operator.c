@@ -7,49 +7,42 @@ typedef struct subject {
     const lil_header *header;
     const lil_operator *op;
     const uint8_t *constants; /* NULL: not in memory yet */
-    lil_edge edge; /* the first one */
-    lil_tensor in; /* and its tensor */
+    lil_edge edge;            /* the first one */
+    lil_tensor in;            /* and its tensor */
     lil_tensor out;
 } subject;
 
-static lil_edge load_edge(const subject *s, uint32_t index)
-{
+static lil_edge load_edge(const subject *s, uint32_t index) {
     return lil_load_edge(s->model, s->header, s->op->first_edge + index);
 }
 
-static lil_tensor load_input(const subject *s, uint32_t index)
-{
+static lil_tensor load_input(const subject *s, uint32_t index) {
     return lil_load_tensor(s->model, s->header, load_edge(s, index).tensor);
 }
 
-static bool edge_is(const lil_edge *edge, int32_t step, int32_t first, int32_t last)
-{
+static bool edge_is(const lil_edge *edge, int32_t step, int32_t first, int32_t last) {
     return edge->step == step && edge->first == first && edge->last == last && edge->divisor == 1;
 }
 
 /* Output row y reads input row y, or the only row of a map that is broadcast. */
-static bool is_straight(const lil_edge *edge, const lil_tensor *in, const lil_tensor *out)
-{
+static bool is_straight(const lil_edge *edge, const lil_tensor *in, const lil_tensor *out) {
     if (in->height == 1) {
         return edge_is(edge, 0, 0, 0) || (out->height == 1 && edge_is(edge, 1, 0, 0));
     }
     return in->height == out->height && edge_is(edge, 1, 0, 0);
 }
 
-static bool same_shape(const lil_tensor *a, const lil_tensor *b)
-{
+static bool same_shape(const lil_tensor *a, const lil_tensor *b) {
     return a->height == b->height && a->width == b->width && a->channels == b->channels;
 }
 
-static bool multiplier_is_sound(int32_t multiplier, int32_t shift)
-{
+static bool multiplier_is_sound(int32_t multiplier, int32_t shift) {
     return multiplier >= 0 && shift >= -31 && shift <= 30;
 }
 
 /* Bias, multipliers and shifts of every channel, and `inputs` weights for each: in bounds, and no
  * sum can leave 32 bits. */
-static int32_t verify_channels(const subject *s, uint64_t inputs)
-{
+static int32_t verify_channels(const subject *s, uint64_t inputs) {
     uint32_t count = s->out.channels;
     uint64_t table_bytes = (9 * (uint64_t)count + 3) / 4 * 4;
     if (inputs > 65536 || s->op->constants_bytes < table_bytes + inputs * count) {
@@ -70,8 +63,7 @@ static int32_t verify_channels(const subject *s, uint64_t inputs)
     return LIL_OK;
 }
 
-static bool window_is_sound(const subject *s)
-{
+static bool window_is_sound(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     int32_t span = (w->kernel_height - 1) * w->dilation_height;
     return w->kernel_height >= 1 && w->kernel_width >= 1 && w->stride_height >= 1 &&
@@ -81,16 +73,14 @@ static bool window_is_sound(const subject *s)
            edge_is(&s->edge, w->stride_height, -w->pad_top, span - w->pad_top);
 }
 
-static bool is_plain_pointwise(const subject *s)
-{
+static bool is_plain_pointwise(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     return w->kernel_height == 1 && w->kernel_width == 1 && w->stride_height == 1 &&
            w->stride_width == 1 && w->pad_top == 0 && w->pad_left == 0 && w->groups == 1 &&
            s->in.height == s->out.height && s->in.width == s->out.width;
 }
 
-static int32_t verify_convolution(const subject *s)
-{
+static int32_t verify_convolution(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     if (!window_is_sound(s) || w->groups == 0 || s->in.channels % w->groups != 0 ||
         s->out.channels % w->groups != 0 ||
@@ -101,8 +91,7 @@ static int32_t verify_convolution(const subject *s)
     return verify_channels(s, taps * (s->in.channels / w->groups));
 }
 
-static int32_t verify_depthwise(const subject *s)
-{
+static int32_t verify_depthwise(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     if (!window_is_sound(s) || s->out.channels % s->in.channels != 0) {
         return LIL_ERROR_OPERATOR;
@@ -110,8 +99,7 @@ static int32_t verify_depthwise(const subject *s)
     return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width);
 }
 
-static int32_t verify_transposed(const subject *s)
-{
+static int32_t verify_transposed(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     if (w->kernel_height == 0 || w->kernel_width == 0 || w->stride_height == 0 ||
         w->stride_width == 0 || w->groups != 1 || s->out.width > 1 << 24) {
@@ -120,21 +108,18 @@ static int32_t verify_transposed(const subject *s)
     return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width * s->in.channels);
 }
 
-static int32_t verify_fully_connected(const subject *s)
-{
+static int32_t verify_fully_connected(const subject *s) {
     if (!(s->op->flags & LIL_SINK) || s->out.height != 1 || s->out.width != 1) {
         return LIL_ERROR_OPERATOR;
     }
     return verify_channels(s, (uint64_t)s->in.height * s->in.width * s->in.channels);
 }
 
-static bool broadcasts(uint32_t from, uint32_t to)
-{
+static bool broadcasts(uint32_t from, uint32_t to) {
     return from == to || from == 1;
 }
 
-static int32_t verify_elementwise(const subject *s)
-{
+static int32_t verify_elementwise(const subject *s) {
     const lil_rescale *rescale = &s->op->parameters.rescale;
     if (s->op->edge_count != 2) {
         return LIL_ERROR_OPERATOR;
@@ -162,8 +147,7 @@ static int32_t verify_elementwise(const subject *s)
     return LIL_OK;
 }
 
-static int32_t verify_prelu(const subject *s)
-{
+static int32_t verify_prelu(const subject *s) {
     const lil_rescale *rescale = &s->op->parameters.rescale;
     bool is_sound = same_shape(&s->in, &s->out) && is_straight(&s->edge, &s->in, &s->out) &&
                     multiplier_is_sound(rescale->multiplier[0], rescale->shift[0]) &&
@@ -174,24 +158,21 @@ static int32_t verify_prelu(const subject *s)
     return s->op->constants_bytes >= 2 * s->out.channels ? LIL_OK : LIL_ERROR_CONSTANTS;
 }
 
-static int32_t verify_pool(const subject *s)
-{
+static int32_t verify_pool(const subject *s) {
     const lil_window *w = &s->op->parameters.window;
     int64_t right = (int64_t)(s->out.width - 1) * w->stride_width - w->pad_left;
     int64_t bottom = (int64_t)(s->out.height - 1) * w->stride_height - w->pad_top;
-    bool is_inside = right < s->in.width && bottom < s->in.height && w->pad_left < w->kernel_width &&
-                     w->pad_top < w->kernel_height;
+    bool is_inside = right < s->in.width && bottom < s->in.height &&
+                     w->pad_left < w->kernel_width && w->pad_top < w->kernel_height;
     bool is_whole = s->out.height == 1 && w->kernel_height - w->pad_top >= (int64_t)s->in.height;
     if (!window_is_sound(s) || !is_inside || s->in.channels != s->out.channels ||
-        (uint64_t)s->in.height * s->in.width > 1 << 22 ||
-        (s->op->flags & LIL_SINK && !is_whole)) {
+        (uint64_t)s->in.height * s->in.width > 1 << 22 || (s->op->flags & LIL_SINK && !is_whole)) {
         return LIL_ERROR_OPERATOR;
     }
     return LIL_OK;
 }
 
-static int32_t verify_mean(const subject *s)
-{
+static int32_t verify_mean(const subject *s) {
     const lil_mean *mean = &s->op->parameters.mean;
     bool over_height = mean->axes & LIL_AXIS_HEIGHT;
     bool over_width = mean->axes & LIL_AXIS_WIDTH;
@@ -209,8 +190,7 @@ static int32_t verify_mean(const subject *s)
     return LIL_OK;
 }
 
-static int32_t verify_pad(const subject *s)
-{
+static int32_t verify_pad(const subject *s) {
     const lil_region *r = &s->op->parameters.region;
     bool is_sound = r->begin_width >= 0 && r->begin_channels >= 0 && r->begin_height >= 0 &&
                     (int64_t)r->begin_width + s->in.width <= s->out.width &&
@@ -219,8 +199,7 @@ static int32_t verify_pad(const subject *s)
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
-static int32_t verify_concatenate(const subject *s)
-{
+static int32_t verify_concatenate(const subject *s) {
     uint32_t axis = s->op->parameters.axes.axis;
     uint64_t total = 0;
     for (uint32_t i = 0; i < s->op->edge_count; i++) {
@@ -247,14 +226,12 @@ static int32_t verify_concatenate(const subject *s)
 }
 
 /* Whether begin, begin + stride, … (count elements) all lie in [0, size). */
-static bool range_fits(int64_t begin, int64_t stride, uint32_t count, uint32_t size)
-{
+static bool range_fits(int64_t begin, int64_t stride, uint32_t count, uint32_t size) {
     int64_t end = begin + (int64_t)(count - 1) * stride;
     return stride != 0 && begin >= 0 && begin < size && end >= 0 && end < size;
 }
 
-static int32_t verify_slice(const subject *s)
-{
+static int32_t verify_slice(const subject *s) {
     const lil_region *r = &s->op->parameters.region;
     bool is_sound =
         range_fits(r->begin_height, r->stride_height, s->out.height, s->in.height) &&
@@ -264,8 +241,7 @@ static int32_t verify_slice(const subject *s)
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
-static int32_t verify_transpose(const subject *s)
-{
+static int32_t verify_transpose(const subject *s) {
     const uint8_t *axis = s->op->parameters.permutation.axis;
     uint32_t from[3] = {s->in.height, s->in.width, s->in.channels};
     uint32_t to[3] = {s->out.height, s->out.width, s->out.channels};
@@ -279,16 +255,14 @@ static int32_t verify_transpose(const subject *s)
     return seen == 7 && s->in.ring_rows == s->in.height ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
-static int32_t verify_table(const subject *s)
-{
+static int32_t verify_table(const subject *s) {
     if (!same_shape(&s->in, &s->out) || !is_straight(&s->edge, &s->in, &s->out)) {
         return LIL_ERROR_OPERATOR;
     }
     return s->op->constants_bytes >= 256 ? LIL_OK : LIL_ERROR_CONSTANTS;
 }
 
-static int32_t verify_softmax(const subject *s)
-{
+static int32_t verify_softmax(const subject *s) {
     if (!same_shape(&s->in, &s->out) || !is_straight(&s->edge, &s->in, &s->out) ||
         s->out.channels > 4095) {
         return LIL_ERROR_OPERATOR;
@@ -308,8 +282,7 @@ static int32_t verify_softmax(const subject *s)
     return LIL_OK;
 }
 
-static bool indices_fit(const uint8_t *table, uint32_t count, uint32_t limit)
-{
+static bool indices_fit(const uint8_t *table, uint32_t count, uint32_t limit) {
     for (uint32_t i = 0; i < count; i++) {
         if ((uint32_t)(table[2 * i] | table[2 * i + 1] << 8) >= limit) {
             return false;
@@ -318,31 +291,27 @@ static bool indices_fit(const uint8_t *table, uint32_t count, uint32_t limit)
     return true;
 }
 
-static int32_t verify_resize_nearest(const subject *s)
-{
+static int32_t verify_resize_nearest(const subject *s) {
     if (s->in.channels != s->out.channels) {
         return LIL_ERROR_OPERATOR;
     }
     if (s->op->constants_bytes < 2 * ((uint64_t)s->out.height + s->out.width)) {
         return LIL_ERROR_CONSTANTS;
     }
-    bool is_sound =
-        s->constants == NULL ||
-        (indices_fit(s->constants, s->out.height, s->in.height) &&
-         indices_fit(s->constants + 2 * s->out.height, s->out.width, s->in.width));
+    bool is_sound = s->constants == NULL ||
+                    (indices_fit(s->constants, s->out.height, s->in.height) &&
+                     indices_fit(s->constants + 2 * s->out.height, s->out.width, s->in.width));
     return is_sound ? LIL_OK : LIL_ERROR_CONSTANTS;
 }
 
 /* Every position lies inside the map or at most one step outside. */
-static bool positions_fit(int32_t scale, int32_t offset, uint32_t count, uint32_t size)
-{
+static bool positions_fit(int32_t scale, int32_t offset, uint32_t count, uint32_t size) {
     int64_t last = (int64_t)(count - 1) * scale + offset;
     return scale >= 0 && offset >= -1024 && last <= ((int64_t)size + 1) * 1024 &&
            size <= LIL_MAX_HEIGHT && offset <= 1 << 26;
 }
 
-static int32_t verify_resize_bilinear(const subject *s)
-{
+static int32_t verify_resize_bilinear(const subject *s) {
     const lil_resize *r = &s->op->parameters.resize;
     bool is_sound = s->in.channels == s->out.channels &&
                     positions_fit(r->scale_height, r->offset_height, s->out.height, s->in.height) &&
@@ -350,8 +319,7 @@ static int32_t verify_resize_bilinear(const subject *s)
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
-static int32_t verify_argmax(const subject *s)
-{
+static int32_t verify_argmax(const subject *s) {
     bool is_sound = s->out.dtype == LIL_INT32 && s->out.channels == 1 &&
                     s->out.width == s->in.width && s->out.height == s->in.height &&
                     is_straight(&s->edge, &s->in, &s->out);
@@ -359,8 +327,7 @@ static int32_t verify_argmax(const subject *s)
 }
 
 int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
-                            const uint8_t *constants)
-{
+                            const uint8_t *constants) {
     static int32_t (*const verifiers[LIL_KIND_COUNT])(const subject *) = {
         NULL,
         verify_convolution,

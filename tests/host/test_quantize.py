@@ -323,8 +323,9 @@ def test_prescribed_scale_that_does_not_fit_a_concatenation_is_requantised() -> 
     chain.convolution(2, 1, Convolution()).then("CONCATENATION", Activation(axis=3), [scores])
     graph = chain.graph()
     samples = normal_samples(graph)
-    quantized, _ = quantize(graph, samples, QUICK)
+    quantized, report = quantize(graph, samples, Options(method="minmax"))
     assert [op.kind for op in quantized.operators].count("QUANTIZE") == 1
+    assert [layer.kind for layer in report.layers].count("QUANTIZE") == 1
     expected = litert.run(write_tflite(graph), samples[0])[0]
     assert sqnr(expected, run_quantized(quantized, samples[0])[0]) > 28.0
 

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import _lilliput
+import numpy as np
 
 from .structs import constants, definitions, unpack
 
@@ -124,9 +123,7 @@ def _tensor(index: int, record: Any) -> StoredTensor:
     )
 
 
-def _operators(
-    data: bytes, header: Any, segments: tuple[range, ...]
-) -> tuple[StoredOperator, ...]:
+def _operators(data: bytes, header: Any, segments: tuple[range, ...]) -> tuple[StoredOperator, ...]:
     kinds = {value: name.removeprefix("LIL_") for name, value in _kinds().items()}
     edges = unpack("lil_edge", data, header.edges_offset, header.edge_count)
     segment_of = {index: s for s, segment in enumerate(segments) for index in segment}

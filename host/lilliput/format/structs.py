@@ -32,7 +32,9 @@ def constants() -> dict[str, int]:
     ffi = definitions()
     enums = ("lil_kind", "lil_dtype", "lil_storage", "lil_operator_flags", "lil_axis")
     return {
-        name: value for enum in enums for name, value in ffi.typeof(f"enum {enum}").relements.items()
+        name: value
+        for enum in enums
+        for name, value in ffi.typeof(f"enum {enum}").relements.items()
     }
 
 

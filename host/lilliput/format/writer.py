@@ -214,9 +214,7 @@ def _parameters(step: Step) -> dict[str, object]:
     return {member: dict(values) for member, values in step.parameters.items()}
 
 
-def _inputs(
-    image: _Image, program: Program, input_range: tuple[float, float] | None
-) -> bytes:
+def _inputs(image: _Image, program: Program, input_range: tuple[float, float] | None) -> bytes:
     records = []
     for port in program.inputs:
         thresholds = float_thresholds(port.scale, port.zero_point).astype("<i4").tobytes()

@@ -131,7 +131,9 @@ def lower_mean(builder: Builder, op: Operator) -> None:
     source, axes = _reduction(builder, op, attributes.axes)
     shape = builder.tensors[source].shape
     count = int(np.prod([shape[a] for a in axes], dtype=np.int64))
-    multiplier, shift = quantize_multiplier(builder.scale(op.inputs[0]) / builder.scale(op.outputs[0]))
+    multiplier, shift = quantize_multiplier(
+        builder.scale(op.inputs[0]) / builder.scale(op.outputs[0])
+    )
     headroom = min(count.bit_length() - 1, 32, 31 + shift)
     reduced = [1 if axis in axes else size for axis, size in enumerate(shape)]
     builder.add(
@@ -194,4 +196,3 @@ def lower_argmax(builder: Builder, op: Operator) -> None:
         is_pointwise=True,
         parameters={"axes": {"axis": AXIS_BITS[CHANNELS]}},
     )
-

@@ -182,7 +182,9 @@ def lower_transpose(builder: Builder, op: Operator) -> None:
     in_shape = builder.tensors[source].shape
     builder.add(
         "TRANSPOSE",
-        builder.output_map(op.outputs[0], (in_shape[axes[0]], in_shape[axes[1]], in_shape[axes[2]])),
+        builder.output_map(
+            op.outputs[0], (in_shape[axes[0]], in_shape[axes[1]], in_shape[axes[2]])
+        ),
         (Edge(source, 0, 0, in_shape[0] - 1),),
         parameters={"permutation": {"axis": axes}},
     )

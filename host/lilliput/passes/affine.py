@@ -7,7 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from lilliput.graph import Activation, Convolution, Graph, Operator, Tensor
-from lilliput.passes.rewriting import append_tensor, replace_operators, rewrite, used_once
+from lilliput.passes.rewriting import (
+    append_tensor,
+    bias_index,
+    replace_operators,
+    rewrite,
+    used_once,
+)
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -74,14 +80,14 @@ def _factor_and_offset(
 def _folded(
     graph: Graph, before: Operator, op: Operator, factor: np.ndarray, offset: np.ndarray
 ) -> Graph | None:
-    weights, bias_index = graph.tensors[before.inputs[1]], before.inputs[2]
-    if weights.data is None or (bias_index >= 0 and graph.tensors[bias_index].data is None):
+    weights, old_bias = graph.tensors[before.inputs[1]], bias_index(before)
+    if weights.data is None or (old_bias >= 0 and graph.tensors[old_bias].data is None):
         return None
     along = [1] * len(weights.shape)
     along[_CHANNEL_AXIS[before.kind]] = factor.size
     data = (weights.data.astype(np.float64) * factor.reshape(along)).astype(np.float32)
     bias = np.zeros_like(factor)
-    bias_data = graph.tensors[bias_index].data if bias_index >= 0 else None
+    bias_data = graph.tensors[old_bias].data if old_bias >= 0 else None
     if bias_data is not None:
         bias = bias_data.ravel().astype(np.float64)
     bias = (bias * factor + offset).astype(np.float32)

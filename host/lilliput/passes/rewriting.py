@@ -68,6 +68,11 @@ def without_unused_tensors(graph: Graph) -> Graph:
     )
 
 
+def bias_index(op: Operator) -> int:
+    """The bias of a convolution or fully connected operator; -1 when it has none."""
+    return op.inputs[2] if len(op.inputs) > 2 else -1
+
+
 def describe(graph: Graph, op: Operator) -> str:
     """An operator as error messages name it: its kind and its output tensor."""
     return f"{op.kind} {graph.tensors[op.outputs[0]].name!r}"

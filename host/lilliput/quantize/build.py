@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lilliput.graph import Graph, Operator, Pad, Tensor, UnsupportedModel
-from lilliput.passes.rewriting import append_tensor, describe, replace_tensor
+from lilliput.passes.rewriting import append_tensor, bias_index, describe, replace_tensor
 from lilliput.quantize.ranges import Range, activation_quantization, quantize_values
 from lilliput.quantize.sharing import SHARING_KINDS, ActivationPlan
 from lilliput.quantize.weights import CHANNEL_AXES, quantize_bias, quantize_weights
@@ -75,7 +75,7 @@ def _converted(graph: Graph, op: Operator, per_channel: bool) -> tuple[Graph, Op
 
 def _weighted(graph: Graph, op: Operator, per_channel: bool) -> tuple[Graph, Operator]:
     source, weights = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
-    bias = graph.tensors[op.inputs[2]] if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
+    bias = graph.tensors[bias_index(op)] if bias_index(op) >= 0 else None
     if source.quantization is None or weights.data is None:
         raise UnsupportedModel(
             f"{describe(graph, op)}: its weights are not constant; export the model with constants"

@@ -16,7 +16,7 @@ import numpy as np
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import Activation, Convolution, Graph, Operator, Pad, Pool, Reduce, Tensor
 from lilliput.litert import Session
-from lilliput.passes.rewriting import append_tensor, used_once
+from lilliput.passes.rewriting import append_tensor, bias_index, used_once
 from lilliput.quantize.calibration import Progress, Sample
 from lilliput.quantize.ranges import INT8_MAX, INT8_MIN
 from lilliput.quantize.weights import CHANNEL_AXES, WEIGHT_LIMIT
@@ -168,7 +168,7 @@ def _rescaled(graph: Graph, pair: _Pair, channels: _Channels) -> Graph:
     along = [1] * len(weights.shape)
     along[CHANNEL_AXES[first.kind]] = factors.size
     graph, first = _with_operand(graph, first, 1, _data(weights) * factors.reshape(along))
-    if first.inputs[2] >= 0:
+    if bias_index(first) >= 0:
         bias = _data(graph.tensors[first.inputs[2]])
         graph, first = _with_operand(graph, first, 2, bias * factors.reshape(bias.shape))
     graph, second = _with_operand(graph, second, 1, reader / _spread(factors, reader, second.kind))

@@ -47,8 +47,9 @@ def quantize(
     quantized = build_int8(plan, options.per_channel)
     if options.bias_correction:
         chosen = _spread(arrays, options.correction_samples)
-        quantized = correct_biases(plan.graph, quantized, chosen, progress)
-    report = measure(plan.graph, quantized, _spread(arrays, options.report_samples), progress)
+        quantized = correct_biases(plan.float_graph, quantized, chosen, progress)
+    chosen = _spread(arrays, options.report_samples)
+    report = measure(plan.float_graph, quantized, chosen, progress)
     return remove_dead(quantized), report
 
 

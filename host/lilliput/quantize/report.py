@@ -111,7 +111,7 @@ def measure(
     if progress is not None:
         progress("measure", len(samples), len(samples))
     layers = []
-    shown = [n for n, op in enumerate(planned.operators) if op.kind not in _MOVING]
+    shown = [n for n, op in enumerate(quantized.operators) if op.kind not in _MOVING]
     for done, number in enumerate(shown):
         if progress is not None:
             progress("measure layers", done, len(shown))

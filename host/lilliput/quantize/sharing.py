@@ -52,6 +52,19 @@ class ActivationPlan:
     graph: Graph
     quantizations: dict[int, Quantization]
 
+    @property
+    def float_graph(self) -> Graph:
+        """The graph that computes in float what the int8 graph approximates, operator by operator.
+
+        LiteRT has no QUANTIZE from float to float; RESHAPE to the same shape stands for it.
+        """
+        return self.graph.with_operators(
+            [
+                replace(op, kind="RESHAPE") if op.kind == "QUANTIZE" else op
+                for op in self.graph.operators
+            ]
+        )
+
 
 def plan_activations(graph: Graph, ranges: Mapping[int, Range]) -> ActivationPlan:
     """Chooses the quantisation of every activation.

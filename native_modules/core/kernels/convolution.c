@@ -3,8 +3,7 @@
 #include "kernels.h"
 
 /* Sum of products of two int8 vectors. */
-static int32_t dot(const int8_t *a, const int8_t *b, uint32_t count, int32_t sum)
-{
+static int32_t dot(const int8_t *a, const int8_t *b, uint32_t count, int32_t sum) {
     for (uint32_t i = 0; i < count; i++) {
         sum += a[i] * b[i];
     }
@@ -13,8 +12,7 @@ static int32_t dot(const int8_t *a, const int8_t *b, uint32_t count, int32_t sum
 
 /* One pixel of one output group from its patch. */
 static void multiply_patch(const lil_call *call, const lil_channels *channels, const int8_t *patch,
-                           uint32_t patch_bytes, uint32_t first, uint32_t count, int8_t *out)
-{
+                           uint32_t patch_bytes, uint32_t first, uint32_t count, int8_t *out) {
     for (uint32_t channel = first; channel < first + count; channel++) {
         const int8_t *weights = channels->weights + channel * patch_bytes;
         int32_t sum = dot(patch, weights, patch_bytes, lil_bias(channels, channel));
@@ -22,8 +20,7 @@ static void multiply_patch(const lil_call *call, const lil_channels *channels, c
     }
 }
 
-static void convolve_pixels(const lil_call *call, const lil_channels *channels)
-{
+static void convolve_pixels(const lil_call *call, const lil_channels *channels) {
     uint32_t in_channels = call->sources[0].tensor.channels;
     uint32_t out_channels = call->output.channels;
     const int8_t *in = lil_row(&call->sources[0], call->sources[0].first);
@@ -37,8 +34,7 @@ static void convolve_pixels(const lil_call *call, const lil_channels *channels)
 
 /* Channels `channel` to `channel + count` of the pixel at (row, x), zero points outside. */
 static void gather_pixel(const lil_source *source, const int8_t *row, int32_t x, uint32_t channel,
-                         uint32_t count, int8_t *patch)
-{
+                         uint32_t count, int8_t *patch) {
     if (row == NULL || x < 0 || x >= (int32_t)source->tensor.width) {
         memset(patch, (uint8_t)source->tensor.zero_point, count);
     } else {
@@ -46,8 +42,7 @@ static void gather_pixel(const lil_source *source, const int8_t *row, int32_t x,
     }
 }
 
-void lil_convolution(const lil_call *call)
-{
+void lil_convolution(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
     uint32_t out_channels = call->output.channels;
@@ -80,14 +75,12 @@ void lil_convolution(const lil_call *call)
 
 /* The input coordinate that kernel tap k of output coordinate v sees, or -1 where a stride's gap
  * or the outside of the map lies. */
-static int32_t transposed_tap(int32_t v, int32_t pad, int32_t k, int32_t stride)
-{
+static int32_t transposed_tap(int32_t v, int32_t pad, int32_t k, int32_t stride) {
     int32_t scaled = v + pad - k;
     return scaled >= 0 && scaled % stride == 0 ? scaled / stride : -1;
 }
 
-void lil_transposed_convolution(const lil_call *call)
-{
+void lil_transposed_convolution(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
     uint32_t in_channels = source->tensor.channels;
@@ -105,7 +98,7 @@ void lil_transposed_convolution(const lil_call *call)
                 end += in_channels;
             }
         }
-        multiply_patch(call, &channels, (const int8_t *)call->scratch, patch_bytes, 0,
-                       out_channels, call->out + x * out_channels);
+        multiply_patch(call, &channels, (const int8_t *)call->scratch, patch_bytes, 0, out_channels,
+                       call->out + x * out_channels);
     }
 }

@@ -3,8 +3,7 @@
 
 /* Adds one tap of every channel: each input channel feeds `multiplier` neighbouring outputs. */
 static void add_tap(int32_t *sums, const int8_t *pixel, const int8_t *weights, uint32_t channels,
-                    uint32_t multiplier)
-{
+                    uint32_t multiplier) {
     if (multiplier == 1) {
         for (uint32_t c = 0; c < channels; c++) {
             sums[c] += pixel[c] * weights[c];
@@ -18,8 +17,7 @@ static void add_tap(int32_t *sums, const int8_t *pixel, const int8_t *weights, u
     }
 }
 
-void lil_depthwise_convolution(const lil_call *call)
-{
+void lil_depthwise_convolution(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
     uint32_t in_channels = source->tensor.channels;

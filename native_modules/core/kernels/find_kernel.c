@@ -26,14 +26,12 @@ static const lil_kernel kernels[LIL_KIND_COUNT] = {
     lil_argmax,
 };
 
-lil_kernel lil_find_kernel(uint32_t kind)
-{
+lil_kernel lil_find_kernel(uint32_t kind) {
     return kernels[kind];
 }
 
 uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
-                           const lil_tensor *output)
-{
+                           const lil_tensor *output) {
     const lil_window *window = &op->parameters.window;
     uint32_t taps = (uint32_t)window->kernel_height * window->kernel_width;
     switch (op->kind) {
@@ -49,8 +47,7 @@ uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
     case LIL_MAX_POOL:
         return op->flags & LIL_SINK ? 4 * output->width * output->channels : 0;
     case LIL_MEAN:
-        return op->flags & LIL_SINK && input->height > 1 ? 4 * output->width * output->channels
-                                                          : 0;
+        return op->flags & LIL_SINK && input->height > 1 ? 4 * output->width * output->channels : 0;
     default:
         return 0;
     }

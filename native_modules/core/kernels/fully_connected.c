@@ -1,8 +1,7 @@
 /* Fully connected layer over a whole map, consumed row by row. */
 #include "kernels.h"
 
-void lil_fully_connected(const lil_call *call)
-{
+void lil_fully_connected(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     uint32_t out_channels = call->output.channels;
     uint32_t count = source->row_bytes;

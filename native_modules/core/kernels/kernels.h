@@ -32,8 +32,7 @@ typedef struct lil_call {
 } lil_call;
 
 /* Input row y, or NULL outside of the map. */
-static inline const int8_t *lil_row(const lil_source *source, int32_t y)
-{
+static inline const int8_t *lil_row(const lil_source *source, int32_t y) {
     if (y < 0 || y >= (int32_t)source->tensor.height) {
         return NULL;
     }
@@ -48,8 +47,7 @@ typedef struct lil_channels {
     const int8_t *weights;
 } lil_channels;
 
-static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t count)
-{
+static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t count) {
     lil_channels channels;
     channels.bias = constants;
     channels.multiplier = constants + 4 * count;
@@ -58,15 +56,13 @@ static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t 
     return channels;
 }
 
-static inline int32_t lil_bias(const lil_channels *channels, uint32_t channel)
-{
+static inline int32_t lil_bias(const lil_channels *channels, uint32_t channel) {
     return lil_load_int32(channels->bias + 4 * channel);
 }
 
 /* A channel's accumulator as its int8 output. */
 static inline int8_t lil_finish(const lil_channels *channels, uint32_t channel, int32_t sum,
-                                const lil_call *call)
-{
+                                const lil_call *call) {
     int32_t multiplier = lil_load_int32(channels->multiplier + 4 * channel);
     int32_t shift = channels->shift[channel];
     int32_t value = call->op.flags & LIL_SINGLE_ROUNDING

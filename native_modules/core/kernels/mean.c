@@ -3,8 +3,7 @@
 
 /* Sum of the elements that fall on one output element within one row. */
 static int32_t sum_row(const lil_source *source, const int8_t *row, uint32_t axes, uint32_t x,
-                       uint32_t c)
-{
+                       uint32_t c) {
     uint32_t channels = source->tensor.channels;
     uint32_t x_end = axes & LIL_AXIS_WIDTH ? source->tensor.width : x + 1;
     uint32_t c_end = axes & LIL_AXIS_CHANNELS ? channels : c + 1;
@@ -17,8 +16,7 @@ static int32_t sum_row(const lil_source *source, const int8_t *row, uint32_t axe
     return sum;
 }
 
-void lil_mean_kernel(const lil_call *call)
-{
+void lil_mean_kernel(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_tensor *in = &source->tensor;
     const lil_mean *mean = &call->op.parameters.mean;
@@ -35,8 +33,8 @@ void lil_mean_kernel(const lil_call *call)
         for (uint32_t c = 0; c < call->output.channels; c++) {
             int32_t sum = sum_row(source, row, mean->axes, x, c) + (is_first ? 0 : sums[index]);
             if (is_last) {
-                sum = lil_rescale_value(sum - count * in->zero_point, mean->multiplier,
-                                        mean->shift);
+                sum =
+                    lil_rescale_value(sum - count * in->zero_point, mean->multiplier, mean->shift);
                 call->out[index] = lil_clamp(sum, call->output.zero_point, -128, 127);
             } else {
                 sums[index] = sum;

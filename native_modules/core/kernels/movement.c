@@ -1,8 +1,7 @@
 /* Operators that only move elements: pad, concatenate, slice, transpose, nearest resize. */
 #include "kernels.h"
 
-void lil_pad(const lil_call *call)
-{
+void lil_pad(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_tensor *in = &source->tensor;
     const lil_region *region = &call->op.parameters.region;
@@ -20,8 +19,7 @@ void lil_pad(const lil_call *call)
     }
 }
 
-void lil_concatenate(const lil_call *call)
-{
+void lil_concatenate(const lil_call *call) {
     uint32_t axis = call->op.parameters.axes.axis;
     uint32_t first_channel = 0;
     uint32_t first_column = 0;
@@ -46,8 +44,7 @@ void lil_concatenate(const lil_call *call)
     }
 }
 
-void lil_slice(const lil_call *call)
-{
+void lil_slice(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_region *region = &call->op.parameters.region;
     int32_t channels = (int32_t)source->tensor.channels;
@@ -61,8 +58,7 @@ void lil_slice(const lil_call *call)
     }
 }
 
-void lil_transpose(const lil_call *call)
-{
+void lil_transpose(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const uint8_t *axis = call->op.parameters.permutation.axis;
     uint32_t steps[3];
@@ -78,15 +74,13 @@ void lil_transpose(const lil_call *call)
     }
 }
 
-static uint32_t load_index(const uint8_t *table, uint32_t index)
-{
+static uint32_t load_index(const uint8_t *table, uint32_t index) {
     uint16_t value;
     memcpy(&value, table + 2 * index, sizeof value);
     return value;
 }
 
-void lil_resize_nearest(const lil_call *call)
-{
+void lil_resize_nearest(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     uint32_t channels = source->tensor.channels;
     const uint8_t *columns = call->constants + 2 * call->output.height;

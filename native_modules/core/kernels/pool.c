@@ -8,23 +8,20 @@ typedef struct span {
     int32_t end;
 } span;
 
-static span clip(int32_t begin, int32_t length, int32_t limit)
-{
+static span clip(int32_t begin, int32_t length, int32_t limit) {
     span result;
     result.begin = begin < 0 ? 0 : begin;
     result.end = begin + length > limit ? limit : begin + length;
     return result;
 }
 
-static span window_columns(const lil_call *call, uint32_t x)
-{
+static span window_columns(const lil_call *call, uint32_t x) {
     const lil_window *window = &call->op.parameters.window;
     int32_t left = (int32_t)(x * window->stride_width) - window->pad_left;
     return clip(left, window->kernel_width, (int32_t)call->sources[0].tensor.width);
 }
 
-static int32_t combine(int32_t a, int32_t b, bool is_average)
-{
+static int32_t combine(int32_t a, int32_t b, bool is_average) {
     if (is_average) {
         return a + b;
     }
@@ -33,8 +30,7 @@ static int32_t combine(int32_t a, int32_t b, bool is_average)
 
 /* The sum or the maximum of a channel over rows and columns. */
 static int32_t reduce(const lil_source *source, span rows, span columns, uint32_t channel,
-                      bool is_average)
-{
+                      bool is_average) {
     uint32_t channels = source->tensor.channels;
     int32_t result = is_average ? 0 : -128;
     for (int32_t y = rows.begin; y < rows.end; y++) {
@@ -48,8 +44,8 @@ static int32_t reduce(const lil_source *source, span rows, span columns, uint32_
 }
 
 /* A reduced window as an output value; averages round half away from zero. */
-static int8_t finish(const lil_call *call, int32_t value, span rows, span columns, bool is_average)
-{
+static int8_t finish(const lil_call *call, int32_t value, span rows, span columns,
+                     bool is_average) {
     if (is_average) {
         int32_t count = (rows.end - rows.begin) * (columns.end - columns.begin);
         int32_t half = value > 0 ? count / 2 : -(count / 2);
@@ -58,8 +54,7 @@ static int8_t finish(const lil_call *call, int32_t value, span rows, span column
     return lil_clamp(value, 0, call->op.activation_min, call->op.activation_max);
 }
 
-static void pool_row(const lil_call *call, bool is_average)
-{
+static void pool_row(const lil_call *call, bool is_average) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
     span rows = clip(source->first, window->kernel_height, (int32_t)source->tensor.height);
@@ -74,8 +69,7 @@ static void pool_row(const lil_call *call, bool is_average)
 }
 
 /* Adds one input row to the running values of every output; the last row completes them. */
-static void consume_row(const lil_call *call, bool is_average)
-{
+static void consume_row(const lil_call *call, bool is_average) {
     const lil_source *source = &call->sources[0];
     int32_t *running = (int32_t *)(void *)call->scratch;
     span all = clip(0, (int32_t)source->tensor.height, (int32_t)source->tensor.height);
@@ -94,8 +88,7 @@ static void consume_row(const lil_call *call, bool is_average)
     }
 }
 
-static void pool(const lil_call *call, bool is_average)
-{
+static void pool(const lil_call *call, bool is_average) {
     if (call->op.flags & LIL_SINK) {
         consume_row(call, is_average);
     } else {
@@ -103,12 +96,10 @@ static void pool(const lil_call *call, bool is_average)
     }
 }
 
-void lil_average_pool(const lil_call *call)
-{
+void lil_average_pool(const lil_call *call) {
     pool(call, true);
 }
 
-void lil_max_pool(const lil_call *call)
-{
+void lil_max_pool(const lil_call *call) {
     pool(call, false);
 }

@@ -10,8 +10,7 @@ typedef struct neighbours {
     int32_t weight;
 } neighbours;
 
-static neighbours find_neighbours(int32_t v, int32_t scale, int32_t offset, int32_t size)
-{
+static neighbours find_neighbours(int32_t v, int32_t scale, int32_t offset, int32_t size) {
     int32_t position = v * scale + offset;
     neighbours result;
     result.lower = position / LIL_RESIZE_ONE;
@@ -32,8 +31,7 @@ static neighbours find_neighbours(int32_t v, int32_t scale, int32_t offset, int3
     return result;
 }
 
-void lil_resize_bilinear(const lil_call *call)
-{
+void lil_resize_bilinear(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_resize *resize = &call->op.parameters.resize;
     uint32_t channels = source->tensor.channels;

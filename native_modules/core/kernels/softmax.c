@@ -4,8 +4,7 @@
 
 #define LIL_SUM_INTEGER_BITS 12
 
-static int32_t shift_left_saturating(int32_t value, int32_t shift)
-{
+static int32_t shift_left_saturating(int32_t value, int32_t shift) {
     int32_t limit = INT32_MAX >> shift;
     if (value > limit) {
         return INT32_MAX;
@@ -14,8 +13,7 @@ static int32_t shift_left_saturating(int32_t value, int32_t shift)
 }
 
 /* 1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31. */
-static int32_t reciprocal_of_one_plus(int32_t x)
-{
+static int32_t reciprocal_of_one_plus(int32_t x) {
     int32_t half_denominator = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
     int32_t estimate = 1515870810 + lil_multiply_high(half_denominator, -1010580540);
     for (int32_t i = 0; i < 3; i++) {
@@ -26,13 +24,11 @@ static int32_t reciprocal_of_one_plus(int32_t x)
 }
 
 /* exp of maximum - value. The mask matters for files that let the output lie over other inputs. */
-static int32_t exponential(const lil_call *call, int32_t difference)
-{
+static int32_t exponential(const lil_call *call, int32_t difference) {
     return lil_load_int32(call->constants + 4 * (difference & 255));
 }
 
-static int32_t leading_zeros(uint32_t value)
-{
+static int32_t leading_zeros(uint32_t value) {
     int32_t count = 0;
     while (count < 31 && !(value & 0x80000000)) {
         value <<= 1;
@@ -41,8 +37,7 @@ static int32_t leading_zeros(uint32_t value)
     return count;
 }
 
-static void softmax_pixel(const lil_call *call, const int8_t *in, int8_t *out)
-{
+static void softmax_pixel(const lil_call *call, const int8_t *in, int8_t *out) {
     uint32_t channels = call->output.channels;
     int32_t maximum = -128;
     int32_t sum = 0;
@@ -63,8 +58,7 @@ static void softmax_pixel(const lil_call *call, const int8_t *in, int8_t *out)
     }
 }
 
-void lil_softmax(const lil_call *call)
-{
+void lil_softmax(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const int8_t *in = lil_row(source, source->first);
     for (uint32_t x = 0; x < call->pixels; x++) {
@@ -73,8 +67,7 @@ void lil_softmax(const lil_call *call)
     }
 }
 
-void lil_argmax(const lil_call *call)
-{
+void lil_argmax(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     uint32_t channels = source->tensor.channels;
     const int8_t *in = lil_row(source, source->first);

@@ -1,8 +1,7 @@
 /* Functions of one int8 as tables of 256 entries. */
 #include "kernels.h"
 
-void lil_table(const lil_call *call)
-{
+void lil_table(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const int8_t *table = (const int8_t *)call->constants + 128;
     const int8_t *in = lil_row(source, source->first);
