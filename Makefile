@@ -40,7 +40,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup natmod unix usermod demo test test-all fuzz lint format clean distclean
+.PHONY: help setup natmod unix usermod demo test test-all bench fuzz lint format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ test: setup $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests
 
 test-all: setup $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
 	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest tests
+
+bench: setup ## measure the planner on the published models, into docs/planner_table.md
+	$(BIN)/python bench/planner.py $${LILLIPUT_MODELS:-../shared/models}
 
 fuzz: setup $(STAMPS)/test ## fuzz the model file's verifier for FUZZ_SECONDS
 	$(BIN)/python -m pytest -q tests/c

@@ -49,7 +49,7 @@ def test_tables_name_every_kernel_and_operator(
 def test_arenas_are_those_of_the_readme(repository: Path, models: Path) -> None:
     rows = table_rows((repository / "README.md").read_text(encoding="utf-8"), "## Memory")
     assert len(rows) == 5
-    for description, macs, arena in rows:
+    for description, macs, arena, *_ in rows:
         [name] = re.findall(r"`(\w+)`", description)
         summary = lilliput.convert(models / f"{name}.tflite").summary
         assert f"{summary['macs'] / 1e6:.1f} M" == macs
