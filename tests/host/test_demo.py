@@ -6,7 +6,6 @@ import importlib.util
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -131,12 +130,12 @@ def test_demo_ends_with_the_picture(face: ModuleType) -> None:
         unixport.find_interpreter("debian")
     except unixport.UnixPortError as error:
         pytest.skip(str(error))
-    started = time.perf_counter()
-    result = subprocess.run(
-        [sys.executable, str(DEMO / "face.py")], capture_output=True, text=True, cwd=DEMO.parent
-    )
-    assert result.returncode == 0, result.stderr
-    assert time.perf_counter() - started < 30
+    for _ in range(2):
+        result = subprocess.run(
+            [sys.executable, str(DEMO / "face.py")], capture_output=True, text=True, cwd=DEMO.parent
+        )
+        assert result.returncode == 0, result.stderr
+    assert "Quantising" not in result.stdout  # the second run takes what the first wrote
     assert re.search(r"score +0\.9\d+ \(float model 0\.9\d+", result.stdout)
     overlap = re.search(r"box overlap +([\d.]+)", result.stdout)
     assert overlap is not None and float(overlap[1]) >= 0.90
