@@ -184,45 +184,55 @@ static bool spares_page(const uint8_t *file, const lil_header *header, const lil
                      op->scratch_bytes);
 }
 
-/* Segments cover the operators in order; rings and graph inputs stay inside their segment. */
-static int32_t verify_segments(const lil_buffer *model, const lil_header *header) {
+/* Whether an operator may run in a segment: a graph input comes first, constants lie within the
+ * segment's, inputs are computed before, and rings within the segment. */
+static bool fits_segment(const lil_buffer *model, const lil_header *header,
+                         const lil_segment *segment, uint32_t index) {
     const uint8_t *file = (const uint8_t *)model->data;
+    lil_operator op = lil_load_operator(file, header, index);
+    if (op.kind == LIL_INPUT && index != segment->first_operator) {
+        return false;
+    }
+    if (op.constants_offset < segment->constants_offset ||
+        (uint64_t)op.constants_offset + op.constants_bytes >
+            (uint64_t)segment->constants_offset + segment->constants_bytes) {
+        return false;
+    }
+    if (!lil_is_mapped(model, header) && !spares_page(file, header, segment, &op)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < op.edge_count; i++) {
+        lil_edge edge = lil_load_edge(file, header, op.first_edge + i);
+        lil_tensor tensor = lil_load_tensor(file, header, edge.tensor);
+        bool is_ring = tensor.ring_rows < tensor.height;
+        if ((tensor.producer != LIL_NO_PRODUCER && tensor.producer >= index) ||
+            (is_ring && tensor.producer < segment->first_operator)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Segments cover the operators in order, and the context has a counter for each operator. */
+static bool segments_are_sound(const lil_buffer *model, const lil_header *header) {
     uint32_t next = 0;
     for (uint32_t i = 0; i < header->segment_count; i++) {
-        lil_segment segment = lil_load_segment(file, header, i);
+        lil_segment segment = lil_load_segment((const uint8_t *)model->data, header, i);
         uint32_t end = next + segment.operator_count;
         if (segment.first_operator != next || segment.operator_count == 0 ||
             end > header->operator_count ||
             header->context_bytes < sizeof(lil_progress) + 4 * (uint32_t)segment.operator_count ||
             !page_is_sound(header, &segment, lil_is_mapped(model, header))) {
-            return LIL_ERROR_SCHEDULE;
+            return false;
         }
         for (uint32_t index = next; index < end; index++) {
-            lil_operator op = lil_load_operator(file, header, index);
-            if (op.kind == LIL_INPUT && index != next) {
-                return LIL_ERROR_SCHEDULE;
-            }
-            if (op.constants_offset < segment.constants_offset ||
-                op.constants_offset - segment.constants_offset > segment.constants_bytes ||
-                op.constants_bytes >
-                    segment.constants_bytes - (op.constants_offset - segment.constants_offset) ||
-                (!lil_is_mapped(model, header) && !spares_page(file, header, &segment, &op))) {
-                return LIL_ERROR_SCHEDULE;
-            }
-            for (uint32_t k = 0; k < op.edge_count; k++) {
-                lil_edge edge = lil_load_edge(file, header, op.first_edge + k);
-                lil_tensor tensor = lil_load_tensor(file, header, edge.tensor);
-                bool is_ring = tensor.ring_rows < tensor.height;
-                if ((tensor.producer != LIL_NO_PRODUCER && tensor.producer >= index) ||
-                    (is_ring && tensor.producer < next)) {
-                    return LIL_ERROR_SCHEDULE;
-                }
+            if (!fits_segment(model, header, &segment, index)) {
+                return false;
             }
         }
         next = end;
     }
-    return next == header->operator_count && header->context_bytes <= 1 << 20 ? LIL_OK
-                                                                              : LIL_ERROR_SCHEDULE;
+    return next == header->operator_count && header->context_bytes <= 1 << 20;
 }
 
 static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_t table,
@@ -280,9 +290,8 @@ int32_t lil_verify(const lil_buffer *model) {
             return status;
         }
     }
-    status = verify_segments(model, &header);
-    if (status != LIL_OK) {
-        return status;
+    if (!segments_are_sound(model, &header)) {
+        return LIL_ERROR_SCHEDULE;
     }
     for (uint32_t i = 0; i < header.input_count; i++) {
         if (!port_is_sound(file, &header, header.inputs_offset, i, true)) {
