@@ -109,9 +109,7 @@ def _lower_input(builder: Builder, position: int) -> Port:
 def _lower_output(builder: Builder, index: int) -> Port:
     tensor = builder.graph.tensors[index]
     source = builder.map_of(index)
-    root = source
-    while builder.tensors[root].view_of is not None:
-        root = builder.tensors[root].view_of or 0
+    root = builder.root(source)
     writer = next((step for step in builder.steps if step.output == root), None)
     if writer is None or writer.kind == "INPUT":
         source = _copy(builder, source)

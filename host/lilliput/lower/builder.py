@@ -75,6 +75,14 @@ class Builder:
         """Makes a graph tensor another shape of an existing map."""
         self._map_of[index] = self.view(source, map_shape(self.graph.tensors[index]))
 
+    def root(self, tensor: int) -> int:
+        """The map whose bytes a view shows; a map that is no view is its own root."""
+        parent = self.tensors[tensor].view_of
+        while parent is not None:
+            tensor = parent
+            parent = self.tensors[tensor].view_of
+        return tensor
+
     def view(self, source: int, shape: tuple[int, int, int]) -> int:
         """An existing map under another shape; the map itself when the shape is its own."""
         original = self.tensors[source]

@@ -196,13 +196,10 @@ def lower_fully_connected(builder: Builder, op: Operator) -> None:
     constants = _pack(builder, op, weights, sums, inputs, rounds_once=True)
     activation = _activation(builder, op, attributes.activation)
     if batch == 1:
-        root = source
-        while builder.tensors[root].view_of is not None:
-            root = builder.tensors[root].view_of or 0
         builder.add(
             "FULLY_CONNECTED",
             builder.output_map(op.outputs[0], (1, 1, channels)),
-            (Edge(root),),
+            (Edge(builder.root(source)),),
             is_sink=True,
             rounds_once=True,
             activation=activation,
