@@ -54,14 +54,6 @@ class Edge:
     last: int = 0
     divisor: int = 1
 
-    def first_row(self, y: int) -> int:
-        """The first row that output row y reads; negative where it lies above the map."""
-        return max((y * self.step + self.first) // self.divisor, 0)
-
-    def last_row(self, y: int, height: int) -> int:
-        """The last row of a map of `height` that output row y reads; negative for none."""
-        return min((y * self.step + self.last) // self.divisor, height - 1)
-
 
 @dataclass(frozen=True)
 class Step:

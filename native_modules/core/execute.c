@@ -107,16 +107,19 @@ static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t ro
     return true;
 }
 
+/* Where a row of an operator's output goes: a sink has one place for it all. */
+static int8_t *output_row(const lil_run_state *run, const lil_call *call, uint32_t row) {
+    uint32_t slot = call->op.flags & LIL_SINK ? 0 : row % call->output.ring_rows;
+    return (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
+}
+
 static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, uint32_t count) {
     lil_call *call = &pass->call;
-    uint32_t slot = call->op.flags & LIL_SINK ? 0 : row % call->output.ring_rows;
     call->y = (int32_t)row;
     call->pixels = count * call->output.width;
-    call->out = (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
+    call->out = output_row(run, call, row);
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
-        const lil_edge *edge = &pass->edges[i];
-        call->sources[i].first =
-            lil_floor_divide((int32_t)row * edge->step + edge->first, edge->divisor);
+        call->sources[i].first = lil_first_row(&pass->edges[i], (int32_t)row);
     }
     lil_find_kernel(call->op.kind)(call);
 }
@@ -126,10 +129,9 @@ static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, 
 static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_t row) {
     for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
         const lil_tensor *tensor = &pass->call.sources[i].tensor;
-        const lil_edge *edge = &pass->edges[i];
         int32_t oldest = (int32_t)row;
         if (!(pass->call.op.flags & LIL_SINK)) {
-            oldest = lil_floor_divide((int32_t)row * edge->step + edge->first, edge->divisor);
+            oldest = lil_first_row(&pass->edges[i], (int32_t)row);
         }
         oldest = oldest < 0 ? 0 : oldest;
         if (rows_ready(run, tensor) - oldest > (int32_t)tensor->ring_rows) {
@@ -165,11 +167,9 @@ static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row) 
     }
     if (run->in_place != call->op.output) {
         lil_port port = lil_load_port(run->model, run->header.inputs_offset, index);
-        uint32_t slot = row % call->output.ring_rows;
-        int8_t *out =
-            (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
         int32_t status = lil_preprocess(run->model, &port, call->output.channels, source,
-                                        run->source_rows * row_elements, row_elements, out);
+                                        run->source_rows * row_elements, row_elements,
+                                        output_row(run, call, row));
         if (status != LIL_OK) {
             return status;
         }

@@ -78,6 +78,11 @@ static inline int32_t lil_floor_divide(int32_t value, int32_t divisor) {
     return value >= 0 ? value / divisor : -((divisor - 1 - value) / divisor);
 }
 
+/* The first row that output row y reads, not clipped to the map. */
+static inline int32_t lil_first_row(const lil_edge *edge, int32_t y) {
+    return lil_floor_divide(y * edge->step + edge->first, edge->divisor);
+}
+
 /* The last row that output row y reads, clipped to the map; negative when it reads none. */
 static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t y) {
     int32_t last = lil_floor_divide(y * edge->step + edge->last, edge->divisor);
