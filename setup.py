@@ -29,8 +29,8 @@ class BuildPackage(build_py):
             CORE / "lil_format.h": library / "lilliput" / "format" / "lil_format.h",
             BINDINGS / "_lilliput.pyi": library / "_lilliput.pyi",
         }
-        for natmod in Path("dist").glob("*-6.3/_lilliput.mpy"):
-            extra[natmod] = library / "lilliput" / "natmods" / natmod.parent.name / natmod.name
+        for module in Path("dist").glob("*-6.3/**/*.mpy"):
+            extra[module] = library / "lilliput" / "natmods" / module.relative_to("dist")
         for source, destination in extra.items():
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, destination)

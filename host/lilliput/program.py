@@ -7,15 +7,19 @@ Every tensor is a feature map of height x width x channels; operators are the ki
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """A tensor. `constant` is set for operands that lie in the file, `view_of` for another shape
-    of a map that is held whole: both have no operator that computes them."""
+    """A tensor. `constant` is set for operands that lie in the file; no operator computes it.
+
+    `view_of` is set for another shape of a map that is held whole, or for a patch of it: the patch
+    begins `view_offset` bytes into the map and has its `pitch`, the bytes from one row to the next.
+    `is_source` marks a graph input that is never held: INPUT steps read patches of it.
+    """
 
     name: str
     height: int
@@ -25,6 +29,9 @@ class FeatureMap:
     dtype: str = "int8"  # or "int32"
     constant: np.ndarray | None = None
     view_of: int | None = None
+    view_offset: int = 0
+    pitch: int | None = None
+    is_source: bool = False
 
     @property
     def elements(self) -> int:
@@ -33,6 +40,16 @@ class FeatureMap:
     @property
     def row_bytes(self) -> int:
         return self.width * self.channels * (4 if self.dtype == "int32" else 1)
+
+    @property
+    def row_pitch(self) -> int:
+        """Bytes from one row to the next."""
+        return self.row_bytes if self.pitch is None else self.pitch
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether rows lie one behind the other."""
+        return self.row_pitch == self.row_bytes or self.height == 1
 
     @property
     def bytes(self) -> int:
@@ -66,6 +83,7 @@ class Step:
     is_pointwise: bool = False
     is_sink: bool = False
     rounds_once: bool = False
+    shifts_right: bool = False
     activation: tuple[int, int] = (-128, 127)
     parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     constants: bytes = b""
@@ -105,3 +123,44 @@ class Program:
             tensor = parent
             parent = self.tensors[tensor].view_of
         return tensor
+
+    def offset_in_root(self, tensor: int) -> int:
+        """Bytes from the start of a tensor's root to the tensor."""
+        parent = self.tensors[tensor].view_of
+        inside = self.tensors[tensor].view_offset
+        return inside if parent is None else inside + self.offset_in_root(parent)
+
+
+def without_unused(program: Program) -> Program:
+    """The program without maps that nothing reads or writes."""
+    used = {port.tensor for port in (*program.inputs, *program.outputs)}
+    for step in program.steps:
+        used |= {step.output, *(edge.tensor for edge in step.edges)}
+    for index in sorted(used, reverse=True):
+        parent = program.tensors[index].view_of
+        while parent is not None:
+            used.add(parent)
+            parent = program.tensors[parent].view_of
+    order = sorted(used)
+    renumbered = {old: new for new, old in enumerate(order)}
+    return _renumber(program, order, renumbered)
+
+
+def _renumber(program: Program, order: list[int], renumbered: Mapping[int, int]) -> Program:
+    def step(original: Step) -> Step:
+        edges = tuple(replace(edge, tensor=renumbered[edge.tensor]) for edge in original.edges)
+        return replace(original, output=renumbered[original.output], edges=edges)
+
+    def port(original: Port) -> Port:
+        return replace(original, tensor=renumbered[original.tensor])
+
+    tensors = [program.tensors[i] for i in order]
+    return replace(
+        program,
+        tensors=tuple(
+            t if t.view_of is None else replace(t, view_of=renumbered[t.view_of]) for t in tensors
+        ),
+        steps=tuple(step(s) for s in program.steps),
+        inputs=tuple(port(p) for p in program.inputs),
+        outputs=tuple(port(p) for p in program.outputs),
+    )

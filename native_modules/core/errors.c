@@ -42,6 +42,9 @@ const char *lil_error_text(int32_t status) {
     case LIL_ERROR_INPUT_NO_TABLE:
         return "model has no uint8 preprocessing: pass int8 or float32, "
                "or convert it with --input-range";
+    case LIL_ERROR_INPUT_WHOLE:
+        return "model reads its input in patches: pass all of it in one buffer, "
+               "or convert without --max-macs to feed rows";
     case LIL_ERROR_OUTPUT_SIZE:
         return "output buffer is too small: see model.output.shape";
     case LIL_ERROR_INDEX:

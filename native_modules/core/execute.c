@@ -6,6 +6,8 @@
  */
 #include "kernels/kernels.h"
 
+#include <stddef.h>
+
 /* What lil_run works on. */
 typedef struct lil_run_state {
     const uint8_t *model;
@@ -36,28 +38,6 @@ static bool in_segment(const lil_run_state *run, uint32_t op) {
            op < (uint32_t)run->segment.first_operator + run->segment.operator_count;
 }
 
-/* Rows that an operator goes through: its output's, or its input's when it is a sink. */
-static uint32_t total_rows(const lil_run_state *run, const lil_operator *op) {
-    if (op->flags & LIL_SINK) {
-        lil_edge edge = lil_load_edge(run->model, &run->header, op->first_edge);
-        return lil_load_tensor(run->model, &run->header, edge.tensor).height;
-    }
-    return lil_load_tensor(run->model, &run->header, op->output).height;
-}
-
-/* Rows of a tensor that exist by now. */
-static int32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor) {
-    if (!in_segment(run, tensor->producer)) {
-        return (int32_t)tensor->height;
-    }
-    uint32_t rows = run->progress->rows[tensor->producer - run->segment.first_operator];
-    lil_operator op = lil_load_operator(run->model, &run->header, tensor->producer);
-    if (op.flags & LIL_SINK) {
-        return rows == total_rows(run, &op) ? (int32_t)tensor->height : 0;
-    }
-    return (int32_t)rows;
-}
-
 static const int8_t *tensor_base(const lil_run_state *run, uint32_t index,
                                  const lil_tensor *tensor) {
     if (index == run->in_place) {
@@ -72,8 +52,27 @@ static const int8_t *tensor_base(const lil_run_state *run, uint32_t index,
 /* An operator with its inputs, ready to be called for any row. */
 typedef struct lil_pass {
     lil_call call;
+    uint32_t *done; /* rows computed; consumed, for a sink */
+    uint32_t total; /* of its output; of its input, for a sink */
     lil_edge edges[LIL_MAX_INPUTS];
+    uint32_t ready[LIL_MAX_INPUTS]; /* rows of each input that exist */
 } lil_pass;
+
+/* Rows of a tensor that exist by now. No operator of the same segment computes any while another
+ * one is in its pass. */
+static uint32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor) {
+    if (!in_segment(run, tensor->producer)) {
+        return tensor->height;
+    }
+    uint32_t rows = run->progress->rows[tensor->producer - run->segment.first_operator];
+    lil_operator op = lil_load_operator(run->model, &run->header, tensor->producer);
+    if (op.flags & LIL_SINK) {
+        lil_edge edge = lil_load_edge(run->model, &run->header, op.first_edge);
+        lil_tensor consumed = lil_load_tensor(run->model, &run->header, edge.tensor);
+        return rows == consumed.height ? tensor->height : 0;
+    }
+    return rows;
+}
 
 static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) {
     lil_call *call = &pass->call;
@@ -87,20 +86,22 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
         source->tensor = lil_load_tensor(run->model, &run->header, pass->edges[i].tensor);
         source->row_bytes = lil_row_bytes(&source->tensor);
         source->base = tensor_base(run, pass->edges[i].tensor, &source->tensor);
+        pass->ready[i] = rows_ready(run, &source->tensor);
         if (pass->edges[i].tensor == run->in_place) {
             source->tensor.ring_rows = source->tensor.height;
         }
     }
+    pass->done = &run->progress->rows[index - run->segment.first_operator];
+    pass->total = call->op.flags & LIL_SINK ? call->sources[0].tensor.height : call->output.height;
 }
 
-static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t row) {
+static bool is_ready(const lil_pass *pass, uint32_t row) {
     if (pass->call.op.flags & LIL_SINK) {
-        return rows_ready(run, &pass->call.sources[0].tensor) > (int32_t)row;
+        return pass->ready[0] > row;
     }
     for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
-        const lil_tensor *tensor = &pass->call.sources[i].tensor;
-        int32_t last = lil_last_row(&pass->edges[i], (int32_t)tensor->height, (int32_t)row);
-        if (rows_ready(run, tensor) <= last) {
+        int32_t height = (int32_t)pass->call.sources[i].tensor.height;
+        if ((int32_t)pass->ready[i] <= lil_last_row(&pass->edges[i], height, (int32_t)row)) {
             return false;
         }
     }
@@ -110,10 +111,10 @@ static bool is_ready(const lil_run_state *run, const lil_pass *pass, uint32_t ro
 /* Where a row of an operator's output goes: a sink has one place for it all. */
 static int8_t *output_row(const lil_run_state *run, const lil_call *call, uint32_t row) {
     uint32_t slot = call->op.flags & LIL_SINK ? 0 : row % call->output.ring_rows;
-    return (int8_t *)run->arena + call->output.offset + slot * lil_row_bytes(&call->output);
+    return (int8_t *)run->arena + call->output.offset + slot * call->output.pitch;
 }
 
-static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, uint32_t count) {
+static void compute_rows(const lil_run_state *run, lil_pass *pass, uint32_t row, uint32_t count) {
     lil_call *call = &pass->call;
     call->y = (int32_t)row;
     call->pixels = count * call->output.width;
@@ -126,15 +127,15 @@ static void compute_row(const lil_run_state *run, lil_pass *pass, uint32_t row, 
 
 #ifdef LIL_CHECK_RINGS
 /* Whether a ring has overwritten a row that is about to be read: a fault of the planner. */
-static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_t row) {
+static bool has_lost_row(const lil_pass *pass, uint32_t row) {
     for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
-        const lil_tensor *tensor = &pass->call.sources[i].tensor;
         int32_t oldest = (int32_t)row;
         if (!(pass->call.op.flags & LIL_SINK)) {
             oldest = lil_first_row(&pass->edges[i], (int32_t)row);
         }
         oldest = oldest < 0 ? 0 : oldest;
-        if (rows_ready(run, tensor) - oldest > (int32_t)tensor->ring_rows) {
+        int32_t held = (int32_t)pass->call.sources[i].tensor.ring_rows;
+        if ((int32_t)pass->ready[i] - oldest > held) {
             return true;
         }
     }
@@ -142,40 +143,63 @@ static bool has_lost_row(const lil_run_state *run, const lil_pass *pass, uint32_
 }
 #endif
 
-/* Takes one row of a graph input from the source. Returns 1, 0 when the source has none left, or
- * an error. */
-static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row) {
-    const lil_call *call = &pass->call;
+/* Whether the source is for this input, and whole rows of it. Returns 1, 0 when another buffer is
+ * wanted, or an error. */
+static int32_t check_source(lil_run_state *run, uint32_t input, bool is_patch,
+                            uint32_t row_source_bytes, uint32_t rows_wanted) {
     const lil_buffer *source = run->source;
-    uint32_t index = call->op.parameters.words[0];
-    uint32_t row_elements = call->output.width * call->output.channels;
-    uint32_t row_source_bytes = row_elements * lil_source_element_bytes(source->typecode);
-    if (run->progress->spent_source || source->size == 0) {
-        run->wanted = (int32_t)index;
+    bool is_spent =
+        run->progress->spent_source != 0 && !(is_patch && run->progress->spent_source == 1 + input);
+    if (is_spent || source->size == 0) {
+        run->wanted = (int32_t)input;
         return 0;
     }
     if (row_source_bytes == 0) {
         return LIL_ERROR_INPUT_TYPE;
     }
-    if (source->size % row_source_bytes != 0 ||
-        source->size / row_source_bytes > call->output.height - row + run->source_rows) {
+    uint32_t rows = source->size / row_source_bytes;
+    if (is_patch && rows < rows_wanted) {
+        return LIL_ERROR_INPUT_WHOLE;
+    }
+    if (source->size % row_source_bytes != 0 || rows > rows_wanted) {
         return LIL_ERROR_INPUT_SIZE;
     }
-    if (run->source_rows == source->size / row_source_bytes) {
-        run->wanted = (int32_t)index;
+    if (!is_patch && rows == run->source_rows) {
+        run->wanted = (int32_t)input;
         return 0;
     }
+    return 1;
+}
+
+/* Takes one row of a graph input, or of a patch of it, from the source. Returns 1, 0 when the
+ * source has none left, or an error. */
+static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row) {
+    const lil_call *call = &pass->call;
+    const lil_patch *patch = &call->op.parameters.patch;
+    lil_port port = lil_load_port(run->model, run->header.inputs_offset, patch->input);
+    lil_tensor whole = lil_load_tensor(run->model, &run->header, port.tensor);
+    bool is_patch = port.tensor != call->op.output;
+    uint32_t row_elements = whole.width * whole.channels;
+    uint32_t rows_wanted = is_patch ? whole.height : whole.height - row + run->source_rows;
+    int32_t status =
+        check_source(run, patch->input, is_patch,
+                     row_elements * lil_source_element_bytes(run->source->typecode), rows_wanted);
+    if (status <= 0) {
+        return status;
+    }
     if (run->in_place != call->op.output) {
-        lil_port port = lil_load_port(run->model, run->header.inputs_offset, index);
-        int32_t status = lil_preprocess(run->model, &port, call->output.channels, source,
-                                        run->source_rows * row_elements, row_elements,
-                                        output_row(run, call, row));
+        uint32_t source_row = is_patch ? patch->begin_height + row : run->source_rows;
+        status = lil_preprocess(run->model, &port, whole.channels, run->source,
+                                source_row * row_elements + patch->begin_width * whole.channels,
+                                call->output.width * whole.channels, output_row(run, call, row));
         if (status != LIL_OK) {
             return status;
         }
     }
     run->source_rows++;
-    run->progress->spent_source = row + 1 == call->output.height;
+    if (is_patch || row + 1 == whole.height) {
+        run->progress->spent_source = (uint8_t)(1 + patch->input);
+    }
     return 1;
 }
 
@@ -183,62 +207,111 @@ static int32_t take_row(lil_run_state *run, const lil_pass *pass, uint32_t row) 
 static uint32_t run_length(const lil_pass *pass, uint32_t row, uint32_t limit) {
     const lil_call *call = &pass->call;
     uint32_t length = call->output.ring_rows - row % call->output.ring_rows;
+    bool is_contiguous = lil_is_contiguous(&call->output);
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         const lil_tensor *tensor = &call->sources[i].tensor;
         if (tensor->height > 1) {
-            uint32_t contiguous = tensor->ring_rows - row % tensor->ring_rows;
-            length = contiguous < length ? contiguous : length;
+            uint32_t rest = tensor->ring_rows - row % tensor->ring_rows;
+            length = rest < length ? rest : length;
+            is_contiguous = is_contiguous && lil_is_contiguous(tensor);
         }
     }
+    length = is_contiguous ? length : 1;
     return length < limit ? length : limit;
 }
 
-/* Lets one operator compute what it can in this sweep. Returns the number of rows, or an error. */
-static int32_t advance(lil_run_state *run, uint32_t index) {
-    uint32_t *done = &run->progress->rows[index - run->segment.first_operator];
+static uint32_t load_uint16(const uint8_t *address) {
+    uint16_t value;
+    memcpy(&value, address, sizeof value);
+    return value;
+}
+
+/* Whether an operator's first input lacks rows that its next row reads: a cheap look before
+ * load_pass, since behind a stride operators wait in every other sweep. */
+static bool is_starved(const lil_run_state *run, uint32_t index) {
+    const uint8_t *operators = run->model + run->header.operators_offset;
+    const uint8_t *op = operators + index * sizeof(lil_operator);
+    if (load_uint16(op + offsetof(lil_operator, edge_count)) == 0 ||
+        op[offsetof(lil_operator, flags)] & LIL_SINK) {
+        return false;
+    }
+    lil_edge edge = lil_load_edge(run->model, &run->header,
+                                  load_uint16(op + offsetof(lil_operator, first_edge)));
+    const uint8_t *tensor =
+        run->model + run->header.tensors_offset + edge.tensor * sizeof(lil_tensor);
+    uint32_t producer = load_uint16(tensor + offsetof(lil_tensor, producer));
+    if (!in_segment(run, producer) ||
+        operators[producer * sizeof(lil_operator) + offsetof(lil_operator, flags)] & LIL_SINK) {
+        return false;
+    }
+    uint32_t first = run->segment.first_operator;
+    int32_t height = lil_load_int32(tensor + offsetof(lil_tensor, height));
+    int32_t row = (int32_t)run->progress->rows[index - first];
+    return (int32_t)run->progress->rows[producer - first] <= lil_last_row(&edge, height, row);
+}
+
+/* What one operator did in a sweep. */
+typedef struct lil_advance {
+    int32_t status; /* LIL_OK or an error */
+    bool has_moved;
+    bool is_finished;
+} lil_advance;
+
+/* Lets one operator compute what it can in this sweep. */
+static lil_advance advance(lil_run_state *run, uint32_t index) {
+    if (is_starved(run, index)) {
+        return (lil_advance){LIL_OK, false, false};
+    }
     lil_pass pass;
     load_pass(run, index, &pass);
-    uint32_t total = total_rows(run, &pass.call.op);
-    uint32_t before = *done;
-    uint32_t limit = total;
-    if (pass.call.op.rows_per_sweep != 0 && before + pass.call.op.rows_per_sweep < total) {
-        limit = before + pass.call.op.rows_per_sweep;
+    uint32_t row = *pass.done;
+    uint32_t limit = pass.total;
+    if (pass.call.op.rows_per_sweep != 0 && row + pass.call.op.rows_per_sweep < limit) {
+        limit = row + pass.call.op.rows_per_sweep;
     }
     if (pass.call.op.kind == LIL_INPUT) {
-        int32_t taken = *done < total ? take_row(run, &pass, *done) : 0;
-        *done += taken > 0 ? (uint32_t)taken : 0;
-        return taken;
-    }
-    while (*done < limit && is_ready(run, &pass, *done)) {
-        uint32_t count = 1;
-        if (pass.call.op.flags & LIL_POINTWISE) {
-            uint32_t ready = *done + 1;
-            while (ready < limit && is_ready(run, &pass, ready)) {
-                ready++;
+        int32_t taken = row < pass.total ? take_row(run, &pass, row) : 0;
+        if (taken < 0) {
+            return (lil_advance){taken, false, false};
+        }
+        row += (uint32_t)taken;
+    } else {
+        while (row < limit && is_ready(&pass, row)) {
+            uint32_t count = 1;
+            if (pass.call.op.flags & LIL_POINTWISE) {
+                uint32_t end = row + 1;
+                while (end < limit && is_ready(&pass, end)) {
+                    end++;
+                }
+                count = run_length(&pass, row, end - row);
             }
-            count = run_length(&pass, *done, ready - *done);
-        }
 #ifdef LIL_CHECK_RINGS
-        if (has_lost_row(run, &pass, *done)) {
-            return LIL_ERROR_SCHEDULE;
-        }
+            if (has_lost_row(&pass, row)) {
+                return (lil_advance){LIL_ERROR_SCHEDULE, false, false};
+            }
 #endif
-        compute_row(run, &pass, *done, count);
-        *done += count;
+            compute_rows(run, &pass, row, count);
+            row += count;
+        }
     }
-    return (int32_t)(*done - before);
+    bool has_moved = row != *pass.done;
+    *pass.done = row;
+    return (lil_advance){LIL_OK, has_moved, row == pass.total};
 }
 
 /* A source that covers the whole map of the segment's input in int8 is read where it lies, when
  * the input is streamed. */
 static uint32_t find_in_place(const lil_run_state *run) {
     lil_operator op = lil_load_operator(run->model, &run->header, run->segment.first_operator);
+    if (op.kind != LIL_INPUT || run->source->typecode != 'b' || run->progress->rows[0] != 0 ||
+        run->progress->spent_source != 0) {
+        return LIL_NONE;
+    }
+    lil_port port = lil_load_port(run->model, run->header.inputs_offset, op.parameters.patch.input);
     lil_tensor tensor = lil_load_tensor(run->model, &run->header, op.output);
-    bool is_whole = run->source->typecode == 'b' && run->progress->rows[0] == 0 &&
-                    !run->progress->spent_source &&
+    bool is_whole = port.tensor == op.output && tensor.ring_rows < tensor.height &&
                     run->source->size == tensor.height * lil_row_bytes(&tensor);
-    return op.kind == LIL_INPUT && tensor.ring_rows < tensor.height && is_whole ? op.output
-                                                                                : LIL_NONE;
+    return is_whole ? op.output : LIL_NONE;
 }
 
 /* Returns LIL_DONE at the end of the segment, or the index of the input it waits for. */
@@ -250,16 +323,15 @@ static int32_t run_segment(lil_run_state *run) {
         bool is_finished = true;
         run->wanted = -1;
         for (uint32_t index = first; index < first + run->segment.operator_count; index++) {
-            int32_t rows = advance(run, index);
-            if (rows < 0) {
-                return rows;
+            lil_advance step = advance(run, index);
+            if (step.status != LIL_OK) {
+                return step.status;
             }
             if (run->wanted >= 0) {
                 return run->wanted; /* the others wait, too: rings are sized for equal paces */
             }
-            has_moved = has_moved || rows > 0;
-            lil_operator op = lil_load_operator(run->model, &run->header, index);
-            is_finished = is_finished && run->progress->rows[index - first] == total_rows(run, &op);
+            has_moved = has_moved || step.has_moved;
+            is_finished = is_finished && step.is_finished;
         }
         if (is_finished) {
             return LIL_DONE;

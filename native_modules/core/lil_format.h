@@ -19,9 +19,10 @@
 #include <stdint.h>
 
 #define LIL_VERSION 1
-#define LIL_LAYOUT 1 /* how constants are packed; a core reads one layout */
+#define LIL_LAYOUT 2 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
+#define LIL_MAX_PORTS 254
 #define LIL_MAX_RANK 6
 
 /* What an operator computes. The kernel table has one entry for each. */
@@ -54,8 +55,9 @@ enum lil_dtype { LIL_INT8 = 0, LIL_INT32 = 1 };
 
 /* Where a tensor's rows lie. */
 enum lil_storage {
-    LIL_ARENA = 0,   /* `offset` counts from the start of the arena */
-    LIL_CONSTANT = 1 /* `offset` counts from the start of the file; in the front */
+    LIL_ARENA = 0,    /* `offset` counts from the start of the arena */
+    LIL_CONSTANT = 1, /* `offset` counts from the start of the file; in the front */
+    LIL_SOURCE = 2    /* nowhere: a graph input that INPUT operators read in patches */
 };
 
 enum lil_operator_flags {
@@ -65,7 +67,12 @@ enum lil_operator_flags {
     /* Consumes its first input row by row; the output exists after the last row. */
     LIL_SINK = 2,
     /* Requantises with one rounding, half away from zero, in place of two: fully connected. */
-    LIL_SINGLE_ROUNDING = 4
+    LIL_SINGLE_ROUNDING = 4,
+    /* Of an operator with channels: kernels may requantise in a short way, because for every
+     * channel the multiplier is at least 2^30 (and odd, with LIL_SINGLE_ROUNDING), the shift s is a
+     * right shift of 1 or more, and no sum leaves 32 bits when 2^(s + 7) is added to its magnitude
+     * for the rounding and the zero point. */
+    LIL_SHIFTS_RIGHT = 8
 };
 
 enum lil_axis { LIL_AXIS_HEIGHT = 1, LIL_AXIS_WIDTH = 2, LIL_AXIS_CHANNELS = 4 };
@@ -102,13 +109,14 @@ typedef struct lil_header {
 } lil_header;
 
 /* A feature map, or the ring of those of its rows that are still needed: row y lies at
- * `offset + (y % ring_rows) * width * channels * element size`. */
+ * `offset + (y % ring_rows) * pitch`. A patch of a larger map has that map's pitch. */
 typedef struct lil_tensor {
     uint32_t height;
     uint32_t width;
     uint32_t channels;
     uint32_t ring_rows; /* 1 to height; height when the whole map is held */
     uint32_t offset;    /* see lil_storage */
+    uint32_t pitch;     /* bytes from one row to the next; at least a row's */
     uint16_t producer;  /* the operator that computes it; 0xFFFF for none (constants, views) */
     uint8_t dtype;      /* lil_dtype */
     uint8_t storage;    /* lil_storage */
@@ -181,7 +189,15 @@ typedef struct lil_axes {
     uint32_t axis; /* one lil_axis bit: CONCATENATE, ARGMAX */
 } lil_axes;
 
+/* INPUT: which input, and where in it the output map begins. */
+typedef struct lil_patch {
+    uint32_t input;
+    uint32_t begin_height;
+    uint32_t begin_width;
+} lil_patch;
+
 typedef union lil_parameters {
+    lil_patch patch;
     lil_window window;
     lil_rescale rescale;
     lil_mean mean;
@@ -194,15 +210,22 @@ typedef union lil_parameters {
 
 /* Constants, by kind, in this order (C = output channels):
  *   convolutions     int32 bias[C], int32 multiplier[C], int8 shift[C], padding to 4, int8 weights
- *                    CONVOLUTION              weights[C][kernel_height][kernel_width][in / groups]
+ *                    CONVOLUTION              weights in pairs, see below; the taps are
+ *                                             [kernel_height][kernel_width][in / groups]
  *                    DEPTHWISE_CONVOLUTION    weights[kernel_height][kernel_width][C]
  *                    TRANSPOSED_CONVOLUTION   weights[C][kernel_height][kernel_width][in]
- *   FULLY_CONNECTED  the same with weights[C][height * width * channels of the input]
+ *   FULLY_CONNECTED  the same, in pairs; the taps are [height][width][channels] of the input
  *   TABLE            int8 table[256], indexed by value + 128
  *   PRELU            int16 alpha - zero point [C]
  *   SOFTMAX          int32 exponential[256], Q0.31, indexed by maximum - value
  *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
- * The bias has the input's zero point folded in: bias - zero_point * sum of the weights. */
+ * The bias has the input's zero point folded in: bias - zero_point * sum of the weights.
+ *
+ * Weights in pairs are weights[groups][pairs][taps][2]: output channels 2i and 2i + 1 of a group
+ * are pair i, and their weights alternate. Zeros stand for the partner of a last channel that has
+ * none, and for a last tap where their number is odd: so a pair takes a multiple of 4 bytes, and
+ * each word of 32 bits holds two taps of two channels, the operands of two dual
+ * multiply-accumulates. */
 typedef struct lil_operator {
     uint8_t kind;  /* lil_kind */
     uint8_t flags; /* lil_operator_flags */
@@ -249,7 +272,7 @@ typedef struct lil_progress {
     uint32_t begun;       /* the model's checksum: a context of another model is refused */
     uint16_t segment;     /* the segment in work */
     uint8_t has_page;     /* its constants have been read into the arena */
-    uint8_t spent_source; /* the source has completed an input since it was asked for */
+    uint8_t spent_source; /* 1 + the input that the source has completed since it was asked for */
     uint32_t rows[];      /* computed by each of its operators; consumed, for a sink */
 } lil_progress;
 

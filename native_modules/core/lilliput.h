@@ -45,7 +45,8 @@ enum lil_status {
     LIL_ERROR_INPUT_NO_TABLE = -19,
     LIL_ERROR_OUTPUT_SIZE = -20,
     LIL_ERROR_INDEX = -21,
-    LIL_ERROR_FIELD = -22
+    LIL_ERROR_FIELD = -22,
+    LIL_ERROR_INPUT_WHOLE = -23
 };
 
 /* What lil_field reads. `index` counts inputs, outputs, tensors, operators or segments; for a shape
@@ -75,7 +76,8 @@ enum lil_field_id {
     LIL_FIELD_PAGE_START = 21, /* in the file, of the constants of segment `index` */
     LIL_FIELD_PAGE_BYTES = 22,
     LIL_FIELD_PAGE_OFFSET = 23, /* in the arena; -1 when the file is not paged */
-    LIL_FIELD_IS_PAGED = 24
+    LIL_FIELD_IS_PAGED = 24,
+    LIL_FIELD_SCRATCH_WANTED = 25 /* with which the kernel of operator `index` is fastest */
 };
 
 /* Checks everything that the engine will rely on, so that no file, however damaged, makes it read

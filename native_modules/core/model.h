@@ -58,6 +58,13 @@ static inline lil_port lil_load_port(const uint8_t *model, uint32_t table, uint3
 
 static inline int32_t lil_load_int32(const uint8_t *address) {
     int32_t value;
+#if defined(__riscv) || (defined(__arm__) && !defined(__ARM_FEATURE_UNALIGNED))
+    /* Mostly the file lies well, and then these take one load in place of four or a call. */
+    if ((uintptr_t)address % 4 == 0) {
+        memcpy(&value, __builtin_assume_aligned(address, 4), sizeof value);
+        return value;
+    }
+#endif
     memcpy(&value, address, sizeof value);
     return value;
 }
@@ -68,6 +75,16 @@ static inline uint32_t lil_element_bytes(const lil_tensor *tensor) {
 
 static inline uint32_t lil_row_bytes(const lil_tensor *tensor) {
     return tensor->width * tensor->channels * lil_element_bytes(tensor);
+}
+
+/* Whether rows lie one behind the other. */
+static inline bool lil_is_contiguous(const lil_tensor *tensor) {
+    return tensor->pitch == lil_row_bytes(tensor) || tensor->height == 1;
+}
+
+/* Bytes from the first of a tensor's ring to behind its last. */
+static inline uint64_t lil_extent(const lil_tensor *tensor) {
+    return (uint64_t)tensor->pitch * (tensor->ring_rows - 1) + lil_row_bytes(tensor);
 }
 
 /* floor(value / divisor) for divisor > 0. */

@@ -63,7 +63,8 @@ int32_t lil_preprocess(const uint8_t *model, const lil_port *port, uint32_t chan
 static int32_t copy_tensor(const lil_tensor *tensor, const lil_buffer *arena,
                            const lil_buffer *destination) {
     uint32_t bytes = tensor->height * lil_row_bytes(tensor);
-    if (tensor->ring_rows != tensor->height || tensor->storage != LIL_ARENA) {
+    if (tensor->ring_rows != tensor->height || tensor->storage != LIL_ARENA ||
+        !lil_is_contiguous(tensor)) {
         return LIL_ERROR_INDEX;
     }
     if (arena->size < tensor->offset + bytes) {
@@ -132,8 +133,9 @@ static int32_t port_field(const uint8_t *file, const lil_header *header, bool is
     }
 }
 
-static int32_t operator_scratch(const uint8_t *file, const lil_header *header, int32_t index,
-                                int32_t *value) {
+/* LIL_FIELD_SCRATCH_BYTES or LIL_FIELD_SCRATCH_WANTED. */
+static int32_t operator_scratch(const uint8_t *file, const lil_header *header, int32_t field,
+                                int32_t index, int32_t *value) {
     if (index < 0 || index >= header->operator_count) {
         return LIL_ERROR_INDEX;
     }
@@ -143,7 +145,9 @@ static int32_t operator_scratch(const uint8_t *file, const lil_header *header, i
     if (op.edge_count > 0) {
         input = lil_load_tensor(file, header, lil_load_edge(file, header, op.first_edge).tensor);
     }
-    *value = (int32_t)lil_scratch_bytes(&op, &input, &output);
+    *value =
+        (int32_t)(field == LIL_FIELD_SCRATCH_WANTED ? lil_wanted_scratch_bytes(&op, &input, &output)
+                                                    : lil_scratch_bytes(&op, &input, &output));
     return LIL_OK;
 }
 
@@ -207,7 +211,8 @@ int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t
         *value = (int32_t)header.labels_bytes;
         return LIL_OK;
     case LIL_FIELD_SCRATCH_BYTES:
-        return operator_scratch(file, &header, index, value);
+    case LIL_FIELD_SCRATCH_WANTED:
+        return operator_scratch(file, &header, field, index, value);
     case LIL_FIELD_TENSOR_BYTES:
         if (index < 0 || index >= header.tensor_count) {
             return LIL_ERROR_INDEX;

@@ -5,9 +5,29 @@
 
 #include <stdint.h>
 
-/* a * b / 2^31, rounded to nearest with ties upwards. */
+/* a * b / 2^32, rounded to nearest with ties upwards, if that fits: from products of halves, for
+ * processors without an instruction for the high half of a product. The lower half of the least
+ * product cannot change the result. */
+static inline int32_t lil_multiply_halves(int32_t a, uint32_t b) {
+    uint32_t a_low = (uint32_t)a & 0xFFFF, b_low = b & 0xFFFF;
+    int32_t a_high = a >> 16, b_high = (int32_t)(b >> 16);
+    int32_t middle = a_high * (int32_t)b_low + (int32_t)(a_low * b_low >> 16);
+    uint32_t low = a_low * (uint32_t)b_high + ((uint32_t)middle & 0xFFFF) + (1 << 15);
+    return a_high * b_high + (middle >> 16) + (int32_t)(low >> 16);
+}
+
+/* a * b / 2^31, rounded to nearest with ties upwards: from products of halves. */
+static inline int32_t lil_multiply_high_of_halves(int32_t a, int32_t b) {
+    return lil_multiply_halves(a, (uint32_t)b << 1) - (a & (b >> 31));
+}
+
+/* The same as the processor computes it best. */
 static inline int32_t lil_multiply_high(int32_t a, int32_t b) {
+#if defined(__thumb__) && !defined(__thumb2__)
+    return lil_multiply_high_of_halves(a, b);
+#else
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+#endif
 }
 
 /* value / 2^shift, rounded to nearest with ties away from zero; 0 <= shift <= 31. */

@@ -68,7 +68,8 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header) 
         table_fits(header, header->labels_offset, header->labels_bytes, 1) &&
         table_fits(header, header->provenance_offset, header->provenance_bytes, 1);
     if (!fits || header->input_count == 0 || header->output_count == 0 ||
-        header->operator_count == LIL_NO_PRODUCER || header->arena_bytes > INT32_MAX) {
+        header->operator_count == LIL_NO_PRODUCER || header->input_count > LIL_MAX_PORTS ||
+        header->arena_bytes > INT32_MAX) {
         return LIL_ERROR_TABLE;
     }
     return LIL_OK;
@@ -86,7 +87,14 @@ static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint3
         pixel * tensor.width * tensor.height > LIL_MAX_ELEMENTS) {
         return false;
     }
-    uint64_t end = (uint64_t)tensor.offset + pixel * tensor.width * tensor.ring_rows;
+    if (tensor.pitch < lil_row_bytes(&tensor) || tensor.pitch > LIL_MAX_ELEMENTS ||
+        tensor.pitch % lil_element_bytes(&tensor) != 0) {
+        return false;
+    }
+    if (tensor.storage == LIL_SOURCE) {
+        return tensor.dtype == LIL_INT8 && tensor.producer == LIL_NO_PRODUCER;
+    }
+    uint64_t end = tensor.offset + lil_extent(&tensor);
     if (tensor.storage == LIL_CONSTANT) {
         return tensor.dtype == LIL_INT8 && tensor.ring_rows == tensor.height &&
                tensor.producer == LIL_NO_PRODUCER && end <= header->constants_offset;
@@ -112,8 +120,11 @@ static bool edges_are_sound(const uint8_t *file, const lil_header *header, const
         if (edge.tensor >= header->tensor_count || edge.divisor == 0 || edge.step < -LIL_MAX_STEP ||
             edge.step > LIL_MAX_STEP || edge.first < -LIL_MAX_ROW_OFFSET ||
             edge.first > LIL_MAX_ROW_OFFSET || edge.last < -LIL_MAX_ROW_OFFSET ||
-            edge.last > LIL_MAX_ROW_OFFSET ||
-            lil_load_tensor(file, header, edge.tensor).dtype != LIL_INT8) {
+            edge.last > LIL_MAX_ROW_OFFSET) {
+            return false;
+        }
+        lil_tensor tensor = lil_load_tensor(file, header, edge.tensor);
+        if (tensor.dtype != LIL_INT8 || tensor.storage == LIL_SOURCE) {
             return false;
         }
     }
@@ -178,8 +189,8 @@ static bool are_apart(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes
 static bool spares_page(const uint8_t *file, const lil_header *header, const lil_segment *segment,
                         const lil_operator *op) {
     lil_tensor out = lil_load_tensor(file, header, op->output);
-    uint64_t out_bytes = (uint64_t)lil_row_bytes(&out) * out.ring_rows;
-    return are_apart(segment->page_offset, segment->constants_bytes, out.offset, out_bytes) &&
+    return are_apart(segment->page_offset, segment->constants_bytes, out.offset,
+                     lil_extent(&out)) &&
            are_apart(segment->page_offset, segment->constants_bytes, op->scratch_offset,
                      op->scratch_bytes);
 }
@@ -235,6 +246,19 @@ static bool segments_are_sound(const lil_buffer *model, const lil_header *header
     return next == header->operator_count && header->context_bytes <= 1 << 20;
 }
 
+/* Whether a tensor is that of an input: written by its INPUT operator, or read in patches. */
+static bool is_input_map(const uint8_t *file, const lil_header *header, const lil_tensor *tensor,
+                         uint32_t index) {
+    if (tensor->storage == LIL_SOURCE) {
+        return true;
+    }
+    if (tensor->producer == LIL_NO_PRODUCER || tensor->dtype != LIL_INT8) {
+        return false;
+    }
+    lil_operator op = lil_load_operator(file, header, tensor->producer);
+    return op.kind == LIL_INPUT && op.parameters.patch.input == index;
+}
+
 static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_t table,
                           uint32_t index, bool is_input) {
     lil_port port = lil_load_port(file, table, index);
@@ -253,18 +277,14 @@ static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_
         return false;
     }
     if (!is_input) {
-        return tensor.storage == LIL_ARENA && tensor.ring_rows == tensor.height;
+        return tensor.storage == LIL_ARENA && tensor.ring_rows == tensor.height &&
+               lil_is_contiguous(&tensor);
     }
-    bool has_operator = tensor.producer != LIL_NO_PRODUCER && tensor.dtype == LIL_INT8;
-    if (!has_operator) {
-        return false;
-    }
-    lil_operator op = lil_load_operator(file, header, tensor.producer);
     bool tables_fit = port.table_channels == 0 ||
                       ((port.table_channels == 1 || port.table_channels == tensor.channels) &&
                        port.table_offset <= header->constants_offset &&
                        header->constants_offset - port.table_offset >= 256u * port.table_channels);
-    return op.kind == LIL_INPUT && op.parameters.words[0] == index && tables_fit &&
+    return is_input_map(file, header, &tensor, index) && tables_fit &&
            port.thresholds_offset <= header->constants_offset &&
            header->constants_offset - port.thresholds_offset >= 4 * 255;
 }

@@ -40,12 +40,24 @@ static bool multiplier_is_sound(int32_t multiplier, int32_t shift) {
     return multiplier >= 0 && shift >= -31 && shift <= 30;
 }
 
-/* Bias, multipliers and shifts of every channel, and `inputs` weights for each: in bounds, and no
- * sum can leave 32 bits. */
-static int32_t verify_channels(const subject *s, uint64_t inputs) {
+/* Whether a channel is as LIL_SHIFTS_RIGHT promises. `largest` is the largest sum's magnitude. */
+static bool shifts_right(const subject *s, uint32_t largest, int32_t multiplier, int32_t shift) {
+    if (multiplier < 1 << 30 || (s->op->flags & LIL_SINGLE_ROUNDING && multiplier % 2 == 0)) {
+        return false;
+    }
+    return shift <= -1 && shift >= -23 && largest + (1u << (7 - shift)) <= INT32_MAX;
+}
+
+/* Bias, multipliers and shifts of every channel, and `inputs` weights for each, in pairs of
+ * channels where there are `pairs`: in bounds, and no sum can leave 32 bits. */
+static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs) {
     uint32_t count = s->out.channels;
     uint64_t table_bytes = (9 * (uint64_t)count + 3) / 4 * 4;
-    if (inputs > 65536 || s->op->constants_bytes < table_bytes + inputs * count) {
+    if (inputs > 65536) {
+        return LIL_ERROR_CONSTANTS;
+    }
+    uint64_t weight_bytes = pairs > 0 ? pairs * lil_pair_bytes((uint32_t)inputs) : inputs * count;
+    if (s->op->constants_bytes < table_bytes + weight_bytes) {
         return LIL_ERROR_CONSTANTS;
     }
     if (s->constants == NULL) {
@@ -57,6 +69,11 @@ static int32_t verify_channels(const subject *s, uint64_t inputs) {
         int32_t bias = lil_bias(&channels, c);
         int32_t multiplier = lil_load_int32(channels.multiplier + 4 * c);
         if (bias > limit || bias < -limit || !multiplier_is_sound(multiplier, channels.shift[c])) {
+            return LIL_ERROR_CONSTANTS;
+        }
+        uint32_t largest = (uint32_t)(bias < 0 ? -bias : bias) + (uint32_t)(inputs << 14);
+        if (s->op->flags & LIL_SHIFTS_RIGHT &&
+            !shifts_right(s, largest, multiplier, channels.shift[c])) {
             return LIL_ERROR_CONSTANTS;
         }
     }
@@ -88,7 +105,8 @@ static int32_t verify_convolution(const subject *s) {
         return LIL_ERROR_OPERATOR;
     }
     uint64_t taps = (uint64_t)w->kernel_height * w->kernel_width;
-    return verify_channels(s, taps * (s->in.channels / w->groups));
+    uint64_t pairs = (uint64_t)w->groups * lil_pair_count(s->out.channels / w->groups);
+    return verify_channels(s, taps * (s->in.channels / w->groups), pairs);
 }
 
 static int32_t verify_depthwise(const subject *s) {
@@ -96,7 +114,7 @@ static int32_t verify_depthwise(const subject *s) {
     if (!window_is_sound(s) || s->out.channels % s->in.channels != 0) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width);
+    return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width, 0);
 }
 
 static int32_t verify_transposed(const subject *s) {
@@ -105,14 +123,15 @@ static int32_t verify_transposed(const subject *s) {
         w->stride_width == 0 || w->groups != 1 || s->out.width > 1 << 24) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width * s->in.channels);
+    return verify_channels(s, (uint64_t)w->kernel_height * w->kernel_width * s->in.channels, 0);
 }
 
 static int32_t verify_fully_connected(const subject *s) {
     if (!(s->op->flags & LIL_SINK) || s->out.height != 1 || s->out.width != 1) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_channels(s, (uint64_t)s->in.height * s->in.width * s->in.channels);
+    return verify_channels(s, (uint64_t)s->in.height * s->in.width * s->in.channels,
+                           lil_pair_count(s->out.channels));
 }
 
 static bool broadcasts(uint32_t from, uint32_t to) {
@@ -326,6 +345,25 @@ static int32_t verify_argmax(const subject *s) {
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
 
+/* The input's own map, or a patch of it. */
+static int32_t verify_input(const subject *s) {
+    const lil_patch *patch = &s->op->parameters.patch;
+    if (s->op->edge_count != 0 || patch->input >= s->header->input_count ||
+        s->out.dtype != LIL_INT8 || s->op->flags & LIL_SINK) {
+        return LIL_ERROR_OPERATOR;
+    }
+    lil_port port = lil_load_port(s->model, s->header->inputs_offset, patch->input);
+    if (port.tensor >= s->header->tensor_count) {
+        return LIL_ERROR_PORT;
+    }
+    lil_tensor whole = lil_load_tensor(s->model, s->header, port.tensor);
+    bool is_sound = (port.tensor == s->op->output || whole.storage == LIL_SOURCE) &&
+                    s->out.channels == whole.channels &&
+                    (uint64_t)patch->begin_height + s->out.height <= whole.height &&
+                    (uint64_t)patch->begin_width + s->out.width <= whole.width;
+    return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
+}
+
 int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
                             const uint8_t *constants) {
     static int32_t (*const verifiers[LIL_KIND_COUNT])(const subject *) = {
@@ -358,9 +396,7 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
     s.constants = constants;
     s.out = lil_load_tensor(model, header, op->output);
     if (op->kind == LIL_INPUT) {
-        bool is_sound = op->edge_count == 0 && op->parameters.words[0] < header->input_count &&
-                        s.out.dtype == LIL_INT8 && !(op->flags & LIL_SINK);
-        return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
+        return verify_input(&s);
     }
     bool may_sink = op->kind == LIL_FULLY_CONNECTED || op->kind == LIL_MEAN ||
                     op->kind == LIL_AVERAGE_POOL || op->kind == LIL_MAX_POOL;

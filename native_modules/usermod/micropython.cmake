@@ -12,6 +12,7 @@ set(LILLIPUT_GENERATOR
 file(GLOB LILLIPUT_CORE CONFIGURE_DEPENDS
     ${LILLIPUT_MODULES}/core/*.c
     ${LILLIPUT_MODULES}/core/kernels/*.c
+    ${LILLIPUT_MODULES}/core/kernels/*/*.c
 )
 
 # MicroPython looks for its strings in the sources while CMake configures.

@@ -40,6 +40,12 @@ static void check_triple(int32_t value, int32_t multiplier, int32_t shift) {
     int32_t found = lil_rescale_value(value, multiplier, shift);
     CHECK(found == expected, "%d * %d * 2^(%d - 31) is %lld, not %d", value, multiplier, shift,
           (long long)expected, found);
+    for (int32_t sign = -1; sign <= 1; sign += 2) {
+        int64_t high = exact_multiply_high(value, sign * multiplier);
+        int32_t halves = lil_multiply_high_of_halves(value, sign * multiplier);
+        CHECK(halves == high, "%d * %d / 2^31 is %lld, from halves %d", value, sign * multiplier,
+              (long long)high, halves);
+    }
 }
 
 static void check_shift(int32_t value, int shift) {

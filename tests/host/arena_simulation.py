@@ -167,10 +167,11 @@ def _check_reads(machine: _Machine, step: Step, row: int, edges: set[Edge]) -> N
 
 def _row_bytes(machine: _Machine, tensor: int, row: int) -> tuple[np.ndarray, np.ndarray]:
     """A row's place in the arena, and the names of its bytes; a view's are those of its root."""
-    size = machine.program.tensors[tensor].row_bytes
-    begin = machine.plan.offsets[tensor] + row % machine.plan.ring_rows[tensor] * size
-    root = machine.program.root(tensor)
-    names = root * _TENSOR + row * size + np.arange(size)
+    feature_map = machine.program.tensors[tensor]
+    size, pitch = feature_map.row_bytes, feature_map.row_pitch
+    begin = machine.plan.offsets[tensor] + row % machine.plan.ring_rows[tensor] * pitch
+    place_in_root = machine.program.offset_in_root(tensor) + row * pitch
+    names = machine.program.root(tensor) * _TENSOR + place_in_root + np.arange(size)
     place = machine.arena[begin : begin + size]
     assert place.size == size, f"row {row} of tensor {tensor} lies outside of the arena"
     return place, names

@@ -16,6 +16,13 @@ from random_graphs import STEPS, Recipe, Step, build_graph, random_inputs, recip
 import lilliput
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
+from lilliput.format import write
+from lilliput.importers.tflite import read_tflite
+from lilliput.lower import lower
+from lilliput.passes.simplify import simplify
+from lilliput.planner import plan
+from lilliput.planner.patches import Patching, patch, runs
+from lilliput.planner.schedule import order_inputs
 
 
 def write_case(
@@ -29,9 +36,28 @@ def write_case(
 
     Returns the path of the `.lil`.
     """
+    return _write(folder / f"{name}.lil", lilliput.convert(model, paged=paged).data, model, inputs)
+
+
+def write_patched_case(
+    folder: Path, name: str, model: bytes, inputs: Sequence[np.ndarray], paged: bool = False
+) -> Path | None:
+    """As `write_case`, with the longest run that can be in 2 x 2 patches; None when none can."""
+    program = order_inputs(lower(simplify(read_tflite(model))))
+    heights = [
+        (program.tensors[program.steps[end - 1].output], first, end) for first, end in runs(program)
+    ]
+    large = [(end - first, first, end) for m, first, end in heights if min(m.height, m.width) > 1]
+    if not large:
+        return None
+    _, first, end = max(large)
+    planned = plan(patch(program, Patching(first, end, 2, 2)), paged=paged)
+    return _write(folder / f"{name}.lil", write(planned.program, planned), model, inputs)
+
+
+def _write(path: Path, data: bytes, model: bytes, inputs: Sequence[np.ndarray]) -> Path:
     expected = litert.run(model, inputs)
-    path = folder / f"{name}.lil"
-    path.write_bytes(lilliput.convert(model, paged=paged).data)
+    path.write_bytes(data)
     path.with_suffix(".in").write_bytes(b"".join(value.tobytes() for value in inputs))
     path.with_suffix(".out").write_bytes(b"".join(value.tobytes() for value in expected))
     return path
@@ -40,10 +66,15 @@ def write_case(
 def write_random_cases(folder: Path, chains: int) -> list[Path]:
     """One small graph for each kind of step, and `chains` graphs of several operators.
 
-    The weights of every third model are paged.
+    The weights of every third model are paged; what can be in patches is written so, too.
     """
     single = [Recipe((11,), (Step(kind, 5),), largest=6) for kind in STEPS]
     several = [recipe_of(seed) for seed in range(chains)]
+    local = ("convolution", "depthwise convolution", "pointwise convolution", "add", "max pool")
+    several += [
+        Recipe((seed,), tuple(Step(kind, seed + i) for i, kind in enumerate(local)), largest=9)
+        for seed in range(chains // 2)
+    ]
     paths = []
     for number, recipe in enumerate([*single, *several]):
         recipe = Recipe(recipe.inputs, recipe.steps, recipe.largest)
@@ -51,7 +82,10 @@ def write_random_cases(folder: Path, chains: int) -> list[Path]:
         name = f"{number:03}_{recipe.steps[0].kind.replace(' ', '_')}"
         inputs = random_inputs(graph, number)
         paged = number % 3 == 1
-        paths.append(write_case(folder, name, write_tflite(graph), inputs, paged))
+        model = write_tflite(graph)
+        paths.append(write_case(folder, name, model, inputs, paged))
+        patched = write_patched_case(folder, f"{name}_in_patches", model, inputs, paged)
+        paths += [] if patched is None else [patched]
     return paths
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+    from ..boards import Profile
+
 Progress = Callable[[str, int, int], None]
 
 _TABLE_WIDTH = 100
@@ -34,6 +36,46 @@ def byte_count(text: str) -> int:
     if match is None or float(match[1]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or 64K, or 1M")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def macs_ratio(text: str) -> float:
+    """What "1.1" says of multiply-accumulates allowed: at least 1."""
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
+    if not 1 <= ratio < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ratio: write 1, or 1.1 for 10% more")
+    return ratio
+
+
+def board_profile(text: str) -> Profile:
+    """The board profile of this name, or in this .toml file."""
+    from ..boards import profile
+
+    try:
+        return profile(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def emulated_core(text: str) -> str:
+    """The core that "qemu:cortex-m7" names."""
+    core = text.removeprefix("qemu:")
+    if core == text or not core:
+        raise argparse.ArgumentTypeError(f"{text!r} is no place to run: write qemu:cortex-m7")
+    return core
+
+
+def run_place(text: str) -> str:
+    """Where `lilliput run` runs: "host", "unix" or "qemu:" and a core."""
+    if text not in ("host", "unix") and not text.startswith("qemu:"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no place to run: choose host, unix, or qemu:cortex-m7 and the like"
+        )
+    return text
 
 
 def size_text(count: int) -> str:

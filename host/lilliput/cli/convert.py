@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
             bias_correction=not options.no_bias_correction,
             max_samples=options.samples,
             paged=options.paged,
+            room=options.board.room if options.board else None,
+            max_macs=options.max_macs,
             progress=progress,
         )
     for warning in conversion.warnings:

@@ -11,9 +11,10 @@ import numpy as np
 from ..conversion import is_float, read_graph
 from ..graph import Graph
 from ..lower import lower
-from ..planner import BudgetError, Plan, Point, budget_error, front, layer_by_layer
+from ..planner import Plan, Point, Way, choose, front, layer_by_layer, too_large
 from ..planner.advice import Advice, advise
 from ..planner.budget import fullest_step, short_name
+from ..planner.ways_out import MOST_MACS
 from ..program import Program
 from .console import plain_table, quiet_libraries, size_text, wide_console
 
@@ -24,9 +25,18 @@ def run(options: argparse.Namespace) -> None:
         graph = read_graph(options.model)
         is_placeholder = is_float(graph)
         program = lower(_with_placeholders(graph) if is_placeholder else graph)
-    points = [point for point in front(program) if options.input in (None, point.input)]
+    if options.board is not None:
+        _apply_board(options, program)
+    ways = [
+        Way(is_fed, options.paged)
+        for is_fed in (True, False)
+        if options.input in (None, "fed" if is_fed else "resident")
+    ]
+    points = front(program, max_macs=max(options.max_macs, MOST_MACS), ways=ways)
     layerwise = layer_by_layer(program).arena_bytes
-    chosen = choose(points, options.sram)
+    chosen = choose(points, options.sram, options.max_macs)
+    if options.sram is not None and chosen.arena_bytes > options.sram:
+        raise too_large(program, chosen.plan, options.sram, ways[0])
     advice = advise(chosen.plan) if options.advise else None
     if options.plot is not None:
         from .plot import draw
@@ -44,6 +54,14 @@ def run(options: argparse.Namespace) -> None:
         print(options.plot)
 
 
+def _apply_board(options: argparse.Namespace, program: Program) -> None:
+    """Sets the arena's limit, and whether weights are paged, as the board's memory wants it."""
+    room = options.board.room
+    options.sram = min(options.sram or room.arena_limit, room.arena_limit)
+    constants = sum(len(step.constants) for step in program.steps)
+    options.paged = options.paged or room.reads_in_pages(constants)
+
+
 def _with_placeholders(graph: Graph) -> Graph:
     """The int8 graph of a float one: its memory is that of any calibration."""
     from ..quantize import Options, quantize
@@ -52,29 +70,6 @@ def _with_placeholders(graph: Graph) -> Graph:
     sample = [noise.random(graph.tensors[index].shape).astype(np.float32) for index in graph.inputs]
     options = Options(method="minmax", equalize=False, bias_correction=False)
     return quantize(graph, [sample], options)[0]
-
-
-def choose(points: list[Point], sram: int | None) -> Point:
-    """The smallest arena; with `sram`, of those that fit the one that reads the least flash.
-
-    Raises BudgetError when none fits.
-    """
-    least = min(points, key=lambda point: (point.arena_bytes, point.flash_read_bytes))
-    if sram is None:
-        return least
-    fitting = [point for point in points if point.arena_bytes <= sram]
-    if not fitting:
-        raise _too_large(least, sram)
-    return min(fitting, key=lambda point: (point.flash_read_bytes, point.arena_bytes))
-
-
-def _too_large(least: Point, sram: int) -> BudgetError:
-    fed_bytes = least.arena_bytes
-    if least.input == "resident":
-        fed_bytes = min(
-            point.arena_bytes for point in front(least.plan.program) if point.input == "fed"
-        )
-    return budget_error(least.plan, sram, fed_bytes=fed_bytes, is_fed=least.input == "fed")
 
 
 def _as_json(chosen: Point, points: list[Point], layerwise: int) -> dict[str, Any]:
@@ -91,6 +86,7 @@ def _point_json(point: Point, layerwise: int) -> dict[str, Any]:
         "macs_ratio": point.macs_ratio,
         "flash_read_bytes": point.flash_read_bytes,
         "input": point.input,
+        "weights": point.weights,
         "segments": len(point.plan.segments),
         "layerwise_arena_bytes": layerwise,
     }

@@ -168,11 +168,19 @@ def _draw_front(drawing: Drawing, chosen: Point, points: Sequence[Point], layerw
     drawing.text((x - 6, top), f"layer by layer {layerwise:,}", _FAINT, _font(14), anchor="rt")
     for kind, colour, at in (("fed", _FED, 420), ("resident", _RESIDENT, 560)):
         own = [point for point in points if point.input == kind]
-        places = [(x_of(point.arena_bytes), y_of(point.flash_read_bytes)) for point in own]
-        if len(places) > 1:
-            drawing.line(places, fill=colour, width=2)
-        for place in places:
+        at_once = [
+            (x_of(point.arena_bytes), y_of(point.flash_read_bytes))
+            for point in own
+            if point.macs_ratio == 1
+        ]
+        if len(at_once) > 1:
+            drawing.line(at_once, fill=colour, width=2)
+        for point in own:
+            place = x_of(point.arena_bytes), y_of(point.flash_read_bytes)
             drawing.circle(place, 5, fill=colour)
+            if point.macs_ratio > 1:
+                text = f"{point.macs_ratio:.2f}x MACs"
+                drawing.text((place[0], place[1] - 9), text, colour, _font(12), anchor="mb")
         if own:
             drawing.circle((at, origin + 55), 5, fill=colour)
             drawing.text((at + 12, origin + 55), f"input {kind}", colour, _font(16), anchor="lm")

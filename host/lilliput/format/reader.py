@@ -19,7 +19,7 @@ class StoredTensor:
     index: int
     shape: tuple[int, int, int]
     dtype: str
-    storage: str  # "arena" or "constant"
+    storage: str  # "arena", "constant" or "source"
     offset: int
     ring_rows: int
     bytes: int
@@ -63,6 +63,7 @@ class ModelFile:
     arena_bytes: int
     context_bytes: int
     constants_bytes: int
+    is_paged: bool
     macs: int
     tensors: tuple[StoredTensor, ...]
     operators: tuple[StoredOperator, ...]
@@ -95,6 +96,7 @@ def read(data: bytes) -> ModelFile:
         arena_bytes=header.arena_bytes,
         context_bytes=header.context_bytes,
         constants_bytes=header.file_bytes - header.constants_offset,
+        is_paged=bool(header.is_paged),
         macs=header.macs_low | header.macs_high << 32,
         tensors=tensors,
         operators=_operators(data, header, segments),
@@ -110,11 +112,16 @@ def _tensor(index: int, record: Any) -> StoredTensor:
     names = constants()
     dtype = "int32" if record.dtype == names["LIL_INT32"] else "int8"
     elements = record.height * record.width * record.channels
+    storages = {
+        names["LIL_ARENA"]: "arena",
+        names["LIL_CONSTANT"]: "constant",
+        names["LIL_SOURCE"]: "source",
+    }
     return StoredTensor(
         index=index,
         shape=(record.height, record.width, record.channels),
         dtype=dtype,
-        storage="constant" if record.storage == names["LIL_CONSTANT"] else "arena",
+        storage=storages[record.storage],
         offset=record.offset,
         ring_rows=record.ring_rows,
         bytes=elements * (4 if dtype == "int32" else 1) * record.ring_rows // record.height,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..program import Port, Program, Step
+from .constants import CONSTANTS_ALIGNMENT, constant_offsets
 from .preprocessing import float_thresholds, uint8_table
 from .structs import constants, macros, pack, size_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..planner.plan import Plan
 
 _CHECKED_FROM = 16  # the byte behind the checksum, which does not cover itself
-_CONSTANTS_ALIGNMENT = 16
 _NO_PRODUCER = 0xFFFF
 
 
@@ -34,6 +34,11 @@ class _Image:
         offset = len(self.data)
         self.data += section
         return offset
+
+    def place(self, section: bytes, offset: int) -> None:
+        """Puts a section at an offset, at or behind the end."""
+        self.data += bytes(max(offset + len(section) - len(self.data), 0))
+        self.fill(offset, section)
 
     def reserve(self, size: int) -> int:
         return self.append(bytes(size))
@@ -70,8 +75,10 @@ def write(
     provenance_offset = image.append(story)
     image.fill(inputs, _inputs(image, program, input_range))
     image.fill(tensors, _tensors(image, program, plan))
-    constants_offset = image.append(b"", alignment=_CONSTANTS_ALIGNMENT)
-    offsets = [image.append(step.constants, _CONSTANTS_ALIGNMENT) for step in program.steps]
+    constants_offset = image.append(b"", alignment=CONSTANTS_ALIGNMENT)
+    offsets = [constants_offset + offset for offset in constant_offsets(program)]
+    for step, offset in zip(program.steps, offsets, strict=True):
+        image.place(step.constants, offset)
     image.fill(operators, _operators(program, plan, offsets))
     image.fill(edges, _edges(program))
     image.fill(segments, _segments(program, plan, offsets))
@@ -123,6 +130,8 @@ def _tensors(image: _Image, program: Program, plan: Plan) -> bytes:
         if tensor.constant is not None:
             offset = image.append(np.ascontiguousarray(tensor.constant).tobytes(), alignment=16)
             storage = names["LIL_CONSTANT"]
+        elif tensor.is_source:
+            storage = names["LIL_SOURCE"]
         records.append(
             pack(
                 "lil_tensor",
@@ -132,6 +141,7 @@ def _tensors(image: _Image, program: Program, plan: Plan) -> bytes:
                     "channels": tensor.channels,
                     "ring_rows": plan.ring_rows[index],
                     "offset": offset,
+                    "pitch": tensor.row_pitch,
                     "producer": producers.get(index, _NO_PRODUCER),
                     "dtype": names["LIL_INT32" if tensor.dtype == "int32" else "LIL_INT8"],
                     "storage": storage,
@@ -179,8 +189,8 @@ def _edges(program: Program) -> bytes:
 def _segments(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
     records: list[bytes] = []
     for number, segment in enumerate(plan.segments):
-        begin = offsets[segment.first]
-        end = offsets[segment.last] + len(program.steps[segment.last].constants)
+        begin = min(offsets[index] for index in segment.steps)
+        end = max(offsets[index] + len(program.steps[index].constants) for index in segment.steps)
         records.append(
             pack(
                 "lil_segment",
@@ -204,13 +214,12 @@ def _flags(step: Step) -> int:
         "LIL_POINTWISE": step.is_pointwise,
         "LIL_SINK": step.is_sink,
         "LIL_SINGLE_ROUNDING": step.rounds_once,
+        "LIL_SHIFTS_RIGHT": step.shifts_right,
     }
     return sum(names[name] for name, is_set in flags.items() if is_set)
 
 
 def _parameters(step: Step) -> dict[str, object]:
-    if step.kind == "INPUT":
-        return {"words": [step.parameters["words"]["input"]]}
     return {member: dict(values) for member, values in step.parameters.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Graph, Operator, UnsupportedModel
-from ..program import Edge, Port, Program, Step
+from ..program import Port, Program, without_unused
 from . import arithmetic, movement, weights
 from .builder import Builder
 
@@ -76,7 +76,7 @@ def lower(graph: Graph) -> Program:
             _require_int8(graph, op, index)
         lowerings[op.kind](builder, op)
     outputs = tuple(_lower_output(builder, index) for index in graph.outputs)
-    return _without_unused(
+    return without_unused(
         Program(tuple(builder.tensors), tuple(builder.steps), inputs, outputs, graph.name)
     )
 
@@ -102,7 +102,7 @@ def _lower_input(builder: Builder, position: int) -> Port:
             "model fully, or convert the float model with --calibrate"
         )
     target = builder.map_of(index)
-    builder.add("INPUT", target, (), parameters={"words": {"input": position}})
+    builder.add("INPUT", target, (), parameters={"patch": {"input": position}})
     return Port(target, tensor.name, tensor.shape, builder.scale(index), builder.zero_point(index))
 
 
@@ -132,40 +132,3 @@ def _copy(builder: Builder, source: int) -> int:
     edge = builder.straight_edge(source)
     builder.add("TABLE", target, (edge,), is_pointwise=True, constants=identity)
     return target
-
-
-def _without_unused(program: Program) -> Program:
-    """The program without maps that nothing reads or writes."""
-    used = {port.tensor for port in (*program.inputs, *program.outputs)}
-    for step in program.steps:
-        used |= {step.output, *(edge.tensor for edge in step.edges)}
-    for index in sorted(used, reverse=True):
-        parent = program.tensors[index].view_of
-        while parent is not None:
-            used.add(parent)
-            parent = program.tensors[parent].view_of
-    order = sorted(used)
-    renumbered = {old: new for new, old in enumerate(order)}
-    return _renumber(program, order, renumbered)
-
-
-def _renumber(program: Program, order: list[int], renumbered: Mapping[int, int]) -> Program:
-    def step(original: Step) -> Step:
-        edges = tuple(
-            Edge(renumbered[e.tensor], e.step, e.first, e.last, e.divisor) for e in original.edges
-        )
-        return replace(original, output=renumbered[original.output], edges=edges)
-
-    def port(original: Port) -> Port:
-        return replace(original, tensor=renumbered[original.tensor])
-
-    tensors = [program.tensors[i] for i in order]
-    return replace(
-        program,
-        tensors=tuple(
-            t if t.view_of is None else replace(t, view_of=renumbered[t.view_of]) for t in tensors
-        ),
-        steps=tuple(step(s) for s in program.steps),
-        inputs=tuple(port(p) for p in program.inputs),
-        outputs=tuple(port(p) for p in program.outputs),
-    )

@@ -35,6 +35,7 @@ def single_rounding_multiplier(real: float) -> tuple[int, int]:
 
     Each result value bounds m from both sides, at the least sum that reaches it. Where no 31-bit m
     meets all bounds (real below about 2^-16), the nearest is taken: one step off, rarely.
+    Among those that do, an odd one is taken where there is one: its products are never ties.
     """
     ideal, shift = quantize_multiplier(real)
     if ideal == 0:
@@ -48,7 +49,9 @@ def single_rounding_multiplier(real: float) -> tuple[int, int]:
         low = max(low, -(-target // sum_))
         if sum_ > 1:
             high = min(high, -(-target // (sum_ - 1)) - 1)
-    return min(max(ideal, low), max(high, low)), shift
+    nearest = min(max(ideal, low), max(high, low))
+    odd = nearest | 1 if nearest | 1 <= max(high, low) else nearest - 1
+    return odd if odd % 2 == 1 and odd >= low else nearest, shift
 
 
 def quantize_real(real: float, scale: float, zero_point: int) -> int:

@@ -7,7 +7,9 @@ import numpy as np
 from ..graph import Activation, Convolution, Operator, UnsupportedModel
 from ..program import Edge
 from .builder import Builder
+from .channels import Channels
 from .geometry import same_padding
+from .packing import pack_pairs
 from .requantization import activation_range, quantize_multiplier, single_rounding_multiplier
 
 _MAX_SUM = 2**31 - 1
@@ -25,20 +27,12 @@ def _requantization(
     return pairs if len(pairs) == channels else pairs * channels
 
 
-def _pack(
-    builder: Builder,
-    op: Operator,
-    weights: np.ndarray,
-    sums: np.ndarray,
-    inputs: int,
-    rounds_once: bool = False,
-) -> bytes:
-    """Bias, multipliers, shifts and weights as `lil_format.h` lays them out.
-
-    `sums` are the weights' sums of each output channel, `inputs` how many weights each has.
-    """
-    channels = sums.size
-    bias = np.zeros(channels, np.int64)
+def _channels(
+    builder: Builder, op: Operator, weights: np.ndarray, rounds_once: bool = False
+) -> Channels:
+    """The operator's output channels. weights: int8, shape (C, ...)."""
+    flat = weights.reshape(weights.shape[0], -1)
+    bias = np.zeros(flat.shape[0], np.int64)
     if len(op.inputs) > 2 and op.inputs[2] >= 0:
         stored = builder.graph.tensors[op.inputs[2]]
         if stored.data is None:
@@ -47,17 +41,32 @@ def _pack(
                 "computed; a constant int32 bias is needed"
             )
         bias = stored.data.astype(np.int64).reshape(-1)
-    bias = bias - builder.zero_point(op.inputs[0]) * sums.astype(np.int64)
+    bias = bias - builder.zero_point(op.inputs[0]) * flat.sum(axis=1, dtype=np.int64)
+    inputs = flat.shape[1]
     if inputs > 65536 or np.abs(bias).max(initial=0) > _MAX_SUM - (inputs << 14):
         name = builder.graph.tensors[op.outputs[0]].name
         raise UnsupportedModel(
             f"{op.kind} {name}: {inputs} weights an output with this bias can overflow 32-bit sums;"
             " split the layer or reduce its bias"
         )
-    scales = _requantization(builder, op, channels, rounds_once)
-    multipliers = np.array([m for m, _ in scales], "<i4")
-    shifts = np.array([s for _, s in scales], np.int8)
-    header = bias.astype("<i4").tobytes() + multipliers.tobytes() + shifts.tobytes()
+    scales = np.array(_requantization(builder, op, flat.shape[0], rounds_once), np.int64)
+    channels = Channels(flat, bias, scales[:, 0], scales[:, 1])
+    if rounds_once:
+        return channels
+    return channels.with_constants_folded(builder.zero_point(op.outputs[0]))
+
+
+def _pack(channels: Channels, weights: np.ndarray) -> bytes:
+    """Bias, multipliers, shifts and weights as `lil_format.h` lays them out. `weights` are the
+    channels' in the file's order."""
+    header = b"".join(
+        values.astype(dtype).tobytes()
+        for values, dtype in (
+            (channels.bias, "<i4"),
+            (channels.multiplier, "<i4"),
+            (channels.shift, "i1"),
+        )
+    )
     return header + bytes(-len(header) % 4) + np.ascontiguousarray(weights, np.int8).tobytes()
 
 
@@ -129,9 +138,8 @@ def lower_convolution(builder: Builder, op: Operator) -> None:
     top, left = _padding(attributes, (in_map.height, in_map.width), kernel)
     is_depthwise = op.kind == "DEPTHWISE_CONV_2D"
     groups = 1 if is_depthwise else in_map.channels // weights.shape[3]
-    inputs = kernel[0] * kernel[1] * (1 if is_depthwise else weights.shape[3])
-    axes = (0, 1, 2) if is_depthwise else (1, 2, 3)
-    sums = weights.sum(axis=axes, dtype=np.int64)
+    channels = _channels(builder, op, weights[0].transpose(2, 0, 1) if is_depthwise else weights)
+    packed = channels.weights.T if is_depthwise else pack_pairs(channels.weights, groups)
     is_pointwise = (
         not is_depthwise
         and kernel == (1, 1)
@@ -148,8 +156,9 @@ def lower_convolution(builder: Builder, op: Operator) -> None:
         is_pointwise=is_pointwise,
         activation=_activation(builder, op, attributes.activation),
         parameters={"window": _window(attributes, kernel, top, left, groups)},
-        constants=_pack(builder, op, weights, sums, inputs),
-        macs=out_map.elements * inputs,
+        shifts_right=channels.shifts_right(),
+        constants=_pack(channels, packed),
+        macs=out_map.elements * channels.weights.shape[1],
     )
 
 
@@ -167,19 +176,15 @@ def lower_transposed_convolution(builder: Builder, op: Operator) -> None:
         top = same_padding(out_map.height, kernel[0], stride[0], 1)
         left = same_padding(out_map.width, kernel[1], stride[1], 1)
     edge = Edge(source, 1, top - kernel[0] + stride[0], top, stride[0])
+    channels = _channels(builder, op, weights)
     builder.add(
         "TRANSPOSED_CONVOLUTION",
         output,
         (edge,),
         activation=_activation(builder, op, attributes.activation),
         parameters={"window": _window(attributes, kernel, top, left)},
-        constants=_pack(
-            builder,
-            op,
-            weights,
-            weights.sum(axis=(1, 2, 3), dtype=np.int64),
-            kernel[0] * kernel[1] * in_map.channels,
-        ),
+        shifts_right=channels.shifts_right(),
+        constants=_pack(channels, channels.weights),
         macs=in_map.elements * kernel[0] * kernel[1] * out_map.channels,
     )
 
@@ -189,32 +194,35 @@ def lower_fully_connected(builder: Builder, op: Operator) -> None:
     attributes = op.attributes
     assert isinstance(attributes, Activation)
     weights = _weights(builder, op)
-    channels, inputs = weights.shape
+    outputs, inputs = weights.shape
     source = builder.map_of(op.inputs[0])
     batch = builder.tensors[source].elements // inputs
-    sums = weights.sum(axis=1, dtype=np.int64)
-    constants = _pack(builder, op, weights, sums, inputs, rounds_once=True)
+    channels = _channels(builder, op, weights, rounds_once=True)
+    shifts_right = channels.shifts_right(rounds_once=True)
+    constants = _pack(channels, pack_pairs(channels.weights))
     activation = _activation(builder, op, attributes.activation)
     if batch == 1:
         builder.add(
             "FULLY_CONNECTED",
-            builder.output_map(op.outputs[0], (1, 1, channels)),
+            builder.output_map(op.outputs[0], (1, 1, outputs)),
             (Edge(builder.root(source)),),
             is_sink=True,
             rounds_once=True,
+            shifts_right=shifts_right,
             activation=activation,
             constants=constants,
-            macs=channels * inputs,
+            macs=outputs * inputs,
         )
         return
     builder.add(
         "CONVOLUTION",
-        builder.output_map(op.outputs[0], (1, batch, channels)),
+        builder.output_map(op.outputs[0], (1, batch, outputs)),
         (Edge(builder.view(source, (1, batch, inputs))),),
         is_pointwise=True,
         rounds_once=True,
+        shifts_right=shifts_right,
         activation=activation,
         parameters={"window": _window(Convolution(), (1, 1), 0, 0)},
         constants=constants,
-        macs=batch * channels * inputs,
+        macs=batch * outputs * inputs,
     )

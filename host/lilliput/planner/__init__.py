@@ -10,14 +10,14 @@ from __future__ import annotations
 import enum
 
 from ..program import Program
-from .budget import BudgetError, budget_error
+from .budget import BudgetError
 from .dataflow import dataflow
-from .front import Point, front, layer_by_layer, trade_offs
+from .front import Point, Way, choose, front, layer_by_layer, smallest, trade_offs
 from .placing import place_segments
 from .plan import Block, Plan, Segment
 from .schedule import operator_by_operator, order_inputs
 from .scratch import scratch_bytes
-from .search import as_segments, search
+from .ways_out import too_large
 
 __all__ = [
     "Block",
@@ -26,11 +26,13 @@ __all__ = [
     "Point",
     "Schedule",
     "Segment",
-    "budget_error",
+    "Way",
+    "choose",
     "front",
     "layer_by_layer",
     "place",
     "plan",
+    "too_large",
 ]
 
 
@@ -49,39 +51,33 @@ def plan(
     keep_all: bool = False,
     paged: bool = False,
     sram: int | None = None,
+    max_macs: float = 1.0,
 ) -> Plan:
     """Places a program in the smallest arena found; with `sram`, in at most so many bytes, and
-    such that the least flash is read.
+    such that the least is computed and the least flash is read.
 
-    With `streams_input` a graph input is fed row by row from the caller's buffer where that helps;
-    without, it is resident. With `keep_all` no tensor is overwritten, so that every one can be
-    read after an inference. When `paged`, the arena has room for the constants of one segment at a
-    time, so that the model's file need not be in memory.
+    With `streams_input` a graph input is fed from the caller's buffer, row by row where nothing is
+    computed twice; without, it is resident. With `keep_all` no tensor is overwritten, so that
+    every one can be read after an inference. When `paged`, the arena has room for the constants of
+    one segment at a time, so that the model's file need not be in memory. With `max_macs` above 1
+    runs of steps may be computed in patches, with so many times the multiply-accumulates.
 
     Raises BudgetError, which says what is in the way, when `sram` is not enough.
     """
     program = order_inputs(program)
+    way = Way(streams_input, paged)
     if keep_all:
         segments = tuple(Segment(index, 1) for index in range(len(program.steps)))
         made = place(program, segments, scratch_bytes(program), keep_all=True, paged=paged)
-    elif sram is not None and schedule is Schedule.STREAMED and not paged:
-        points = trade_offs(program, streams_input=streams_input)
-        fitting = [point for point in points if point.arena_bytes <= sram]
-        made = min(
-            fitting or points,
-            key=lambda point: (
-                (point.flash_read_bytes, point.arena_bytes)
-                if fitting
-                else (point.arena_bytes, point.flash_read_bytes)
-            ),
-        ).plan
+    elif schedule is Schedule.STREAMED and (sram is not None or max_macs > 1):
+        made = choose(trade_offs(program, way, max_macs=max_macs), sram).plan
+    elif schedule is Schedule.STREAMED:
+        made = smallest(program, way)
     else:
-        made = _smallest(program, schedule, streams_input=streams_input, paged=paged)
+        segments = operator_by_operator(dataflow(program), streams_input=streams_input)
+        made = place(program, segments, scratch_bytes(program), paged=paged)
     if sram is not None and made.arena_bytes > sram:
-        fed = made
-        if not streams_input:
-            fed = plan(program, schedule=schedule, keep_all=keep_all, paged=paged)
-        raise budget_error(made, sram, fed_bytes=fed.arena_bytes, is_fed=streams_input)
+        raise too_large(program, made, sram, way)
     return made
 
 
@@ -95,21 +91,3 @@ def place(
 ) -> Plan:
     """Packs a schedule into an arena. The program's inputs must be in order (`order_inputs`)."""
     return place_segments(dataflow(program), segments, scratch, keep_all=keep_all, paged=paged)
-
-
-def _smallest(program: Program, schedule: Schedule, *, streams_input: bool, paged: bool) -> Plan:
-    """The smallest arena found: that of least peak, unless it packs badly."""
-    flow = dataflow(program)
-    scratch = scratch_bytes(program)
-    plans: list[Plan] = []
-    if schedule is Schedule.STREAMED:
-        found = search(flow, scratch, streams_input=streams_input, paged=paged)
-        least = found.least_peak()
-        for limit in (least, least + least // 64):
-            segments = as_segments(found.segments(limit))
-            plans.append(place_segments(flow, segments, scratch, paged=paged))
-            if plans[-1].arena_bytes <= limit:
-                return min(plans, key=lambda candidate: candidate.arena_bytes)
-    segments = operator_by_operator(flow, streams_input=streams_input)
-    plans.append(place_segments(flow, segments, scratch, paged=paged))
-    return min(plans, key=lambda candidate: candidate.arena_bytes)

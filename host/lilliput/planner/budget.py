@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .plan import Block, Plan
 
 
@@ -9,18 +11,26 @@ class BudgetError(ValueError):
     """No schedule fits the memory allowed."""
 
 
-def budget_error(plan: Plan, sram: int, *, fed_bytes: int, is_fed: bool) -> BudgetError:
+def budget_error(
+    plan: Plan, sram: int, *, fed_bytes: int | None = None, macs_ratio: float | None = None
+) -> BudgetError:
     """Says which operator and tensor are in the way, what is missing, and the cheapest ways out.
 
-    `plan` is the smallest one, `fed_bytes` the least arena when the input is fed.
+    `plan` is the smallest one, `fed_bytes` the least arena with the input fed when it is not,
+    `macs_ratio` how many times the multiply-accumulates make patches that fit.
     """
     step, held = fullest_step(plan)
     operator = plan.program.steps[step]
     largest = max(held, key=lambda block: block.bytes)
     ways = []
-    if not is_fed and fed_bytes < plan.arena_bytes:
+    if fed_bytes is not None and fed_bytes < plan.arena_bytes:
         enough = "enough" if fed_bytes <= sram else f"still {fed_bytes - sram:,} too many"
         ways.append(f"feed the input row by row ({fed_bytes:,} bytes, {enough})")
+    if macs_ratio is not None and macs_ratio > 1:
+        percent = math.ceil((macs_ratio - 1) * 1000) / 10
+        ways.append(
+            f"allow {percent:g}% more multiply-accumulates (--max-macs {1 + percent / 100:g})"
+        )
     resolution = lower_resolution(plan, sram)
     if resolution is not None:
         height, width = resolution

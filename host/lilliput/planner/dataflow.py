@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..format.constants import constant_offsets
 from ..program import Edge, Program, Step
 
 
@@ -32,7 +33,9 @@ class Dataflow:
     `uses` are those of each step, `readers` the steps that read each map, through views too,
     `direct` the uses of each tensor itself. `producer` is the step that writes a tensor, `kept`
     the maps that graph outputs show, `last_use` the last step that reads a step's output (the
-    number of steps for an output of the graph; the producer itself when nothing reads it).
+    number of steps for an output of the graph; the producer itself when nothing reads it). A map
+    that is written in patches counts as written by the first of them; `last_writer` is the last.
+    `constant_offsets`, one a step, say where its constants lie behind the file's front.
     """
 
     program: Program
@@ -40,8 +43,14 @@ class Dataflow:
     readers: dict[int, frozenset[int]]
     direct: dict[int, tuple[Use, ...]]
     producer: dict[int, int]
+    last_writer: dict[int, int]
     kept: frozenset[int]
     last_use: dict[int, int]
+    constant_offsets: tuple[int, ...]
+
+    def is_patched(self, tensor: int) -> bool:
+        """Whether several steps write patches of a map."""
+        return self.producer[tensor] != self.last_writer[tensor]
 
 
 def dataflow(program: Program) -> Dataflow:
@@ -56,11 +65,13 @@ def dataflow(program: Program) -> Dataflow:
         for use in of_step:
             readers.setdefault(program.root(use.tensor), set()).add(use.step)
             direct.setdefault(use.tensor, []).append(use)
-    producer = {step.output: index for index, step in enumerate(program.steps)}
+    outputs = [program.root(step.output) for step in program.steps]
+    last_writer = {root: index for index, root in enumerate(outputs)}
+    producer = {root: index for index, root in reversed(list(enumerate(outputs)))}
     kept = frozenset(program.root(port.tensor) for port in program.outputs)
     last_use = {
         tensor: len(program.steps) if tensor in kept else max(readers.get(tensor, {index}))
-        for tensor, index in producer.items()
+        for tensor, index in last_writer.items()
     }
     return Dataflow(
         program,
@@ -68,8 +79,10 @@ def dataflow(program: Program) -> Dataflow:
         {tensor: frozenset(steps) for tensor, steps in readers.items()},
         {tensor: tuple(of_tensor) for tensor, of_tensor in direct.items()},
         producer,
+        last_writer,
         kept,
         last_use,
+        constant_offsets(program),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..program import Program, Step
 from .dataflow import Dataflow, call_count
 from .plan import Plan
+from .residency import constants_bytes
 from .timing import segment_timing
 
 
@@ -14,11 +15,11 @@ def flash_read_bytes(flow: Dataflow, plan: Plan) -> int:
     """Constants that the kernel calls of one inference read.
 
     A call reads all constants of its step once, except a sink's, whose weights belong to one input
-    row each. A paged plan reads the file once, and its window after that.
+    row each. A paged plan reads each segment's window once, and works from the arena.
     """
     program = plan.program
     if plan.is_paged:
-        return sum(len(step.constants) for step in program.steps)
+        return sum(constants_bytes(flow, segment) for segment in plan.segments)
     total = 0
     for segment in plan.segments:
         timing = segment_timing(flow, segment.first, segment.first + segment.count)
@@ -43,7 +44,14 @@ def step_reads(program: Program, step: Step, calls: int) -> int:
 
 def least_calls(program: Program, step: Step, times: np.ndarray) -> int:
     """Kernel calls of a step whose rows are computed in the sweeps `times`, if no ring wraps."""
-    return 1 + int(np.count_nonzero(np.diff(times))) if step.is_pointwise else len(times)
+    is_merged = merges_rows(program, step)
+    return 1 + int(np.count_nonzero(np.diff(times))) if is_merged else len(times)
+
+
+def merges_rows(program: Program, step: Step) -> bool:
+    """Whether rows that lie one behind the other are computed in one call."""
+    tensors = (step.output, *(edge.tensor for edge in step.edges))
+    return step.is_pointwise and all(program.tensors[t].is_contiguous for t in tensors)
 
 
 def _kernel_calls(
@@ -51,7 +59,7 @@ def _kernel_calls(
 ) -> int:
     """Kernel calls of a step: a pointwise one computes the rows of a sweep at once, as far as they
     lie one behind the other."""
-    if not step.is_pointwise:
+    if not merges_rows(program, step):
         return call_count(program, step)
     rows = np.arange(times.size)
     begins = np.diff(times, prepend=-1) != 0

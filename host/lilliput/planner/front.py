@@ -1,20 +1,22 @@
-"""The Pareto front: what more memory buys."""
+"""The Pareto front: what more memory, and more multiply-accumulates, buy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..program import Program
 from .dataflow import Dataflow, dataflow
 from .flash import flash_read_bytes
 from .packing import PATIENCE
-from .placing import place_segments
+from .placing import place_segments, with_more_scratch
 from .plan import Plan, Segment
+from .rewriting import rewritten_programs
 from .schedule import operator_by_operator, order_inputs
 from .scratch import scratch_bytes
 from .search import Candidate, as_segments, search
 
-_MOST_POINTS = 12  # placed for each way of input
+_MOST_POINTS = 12  # placed for each way of input, without patches
 _PATIENCE = 300  # with which all but the smallest are packed
 
 
@@ -22,9 +24,9 @@ _PATIENCE = 300  # with which all but the smallest are packed
 class Point:
     """A plan and what it costs.
 
-    `macs_ratio` is the multiply-accumulates of one inference over those of the model: rows are
-    streamed, so nothing is computed twice. `input` is "fed" (in place or row by row from the
-    caller's buffer) or "resident" (in the arena).
+    `macs_ratio` is the multiply-accumulates of one inference over those of the model: 1 unless
+    patches recompute their halos. `input` is "fed" (in place or row by row from the caller's
+    buffer) or "resident" (in the arena); `weights` are "mapped" or "paged".
     """
 
     plan: Plan
@@ -32,40 +34,69 @@ class Point:
     flash_read_bytes: int
     input: str
     macs_ratio: float = 1.0
+    weights: str = "mapped"
 
     def dominates(self, other: Point) -> bool:
-        """Whether this is as good in everything, for the same way of input."""
+        """Whether this is as good in everything, for the same ways of input and weights."""
         return (
             self.input == other.input
+            and self.weights == other.weights
             and self.arena_bytes <= other.arena_bytes
             and self.macs_ratio <= other.macs_ratio
             and self.flash_read_bytes <= other.flash_read_bytes
         )
 
 
-def front(program: Program) -> list[Point]:
-    """The plans of which none is worse than another in every way: fed ones first, by arena."""
-    return [point for fed in (True, False) for point in trade_offs(program, streams_input=fed)]
+@dataclass(frozen=True)
+class Way:
+    """How a plan gets its input and its weights."""
+
+    streams_input: bool = True
+    paged: bool = False
 
 
-def trade_offs(program: Program, *, streams_input: bool) -> list[Point]:
-    """The front for one way of input, by arena: from the least to where more buys nothing."""
+def front(
+    program: Program, *, max_macs: float = 1.0, ways: Iterable[Way] | None = None
+) -> list[Point]:
+    """The plans of which none is worse than another in every way, for each of `ways` by arena; by
+    default with mapped weights, fed and resident."""
+    chosen = (Way(), Way(streams_input=False)) if ways is None else ways
+    return [point for way in chosen for point in trade_offs(program, way, max_macs=max_macs)]
+
+
+def trade_offs(program: Program, way: Way, *, max_macs: float = 1.0) -> list[Point]:
+    """The front for one way, by arena: from the least to where more buys nothing. Patches may take
+    up to `max_macs` times the model's multiply-accumulates."""
     program = order_inputs(program)
-    flow = dataflow(program)
     scratch = scratch_bytes(program)
-    choices = search(flow, scratch, streams_input=streams_input).trade_offs()
-    schedules = [
-        operator_by_operator(flow, streams_input=streams_input),
-        *(as_segments(choice) for choice in _spread(choices)),
-    ]
-    kind = "fed" if streams_input else "resident"
-    patience = [_PATIENCE] * (len(schedules) - 1) + [PATIENCE]
-    return undominated(
-        [
-            _point(flow, segments, scratch, kind, effort)
-            for segments, effort in zip(schedules, patience, strict=True)
-        ]
-    )
+    points = _streamed(program, scratch, way) + _rewritten(program, scratch, way, 1.0)
+    if max_macs > 1:
+        patched = _rewritten(program, scratch_bytes(program, least=True), way, max_macs)
+        points += [point for point in patched if point.macs_ratio > 1]
+    return undominated(points)
+
+
+def smallest(program: Program, way: Way) -> Plan:
+    """The smallest arena found that computes nothing twice."""
+    program = order_inputs(program)
+    scratch = scratch_bytes(program)
+    points = [_least(program, program.macs, way, PATIENCE)]
+    points += _rewritten(program, scratch, way, 1.0)
+    if points[0].arena_bytes > points[0].plan.lower_bound:
+        flow = dataflow(program)
+        segments = operator_by_operator(flow, streams_input=way.streams_input)
+        points.append(_point(flow, segments, scratch, way, PATIENCE, program.macs))
+    return min(points, key=lambda point: point.arena_bytes).plan
+
+
+def choose(points: list[Point], sram: int | None = None, max_macs: float | None = None) -> Point:
+    """The smallest arena; with `sram`, of those that fit the one that computes, then reads, the
+    least, or the smallest when none fits. `max_macs` leaves out what computes more."""
+    allowed = [point for point in points if max_macs is None or point.macs_ratio <= max_macs]
+    fitting = [point for point in allowed if sram is not None and point.arena_bytes <= sram]
+    if fitting:
+        return min(fitting, key=lambda p: (p.macs_ratio, p.flash_read_bytes, p.arena_bytes))
+    return min(allowed, key=lambda p: (p.arena_bytes, p.macs_ratio, p.flash_read_bytes))
 
 
 def layer_by_layer(program: Program) -> Plan:
@@ -80,21 +111,79 @@ def layer_by_layer(program: Program) -> Plan:
 def undominated(points: list[Point]) -> list[Point]:
     """The points that no other dominates, by arena; of equal ones the first."""
     kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.arena_bytes, p.flash_read_bytes)):
+    for point in sorted(points, key=lambda p: (p.arena_bytes, p.macs_ratio, p.flash_read_bytes)):
         if not any(other.dominates(point) for other in kept):
             kept.append(point)
     return kept
+
+
+def _streamed(program: Program, scratch: tuple[int, ...], way: Way) -> list[Point]:
+    """Points that compute nothing twice."""
+    flow = dataflow(program)
+    found = search(flow, scratch, streams_input=way.streams_input, paged=way.paged)
+    schedules = [
+        operator_by_operator(flow, streams_input=way.streams_input),
+        *(as_segments(choice) for choice in _spread(found.trade_offs())),
+    ]
+    patience = [_PATIENCE] * (len(schedules) - 1) + [PATIENCE]
+    return [
+        _point(flow, segments, scratch, way, effort, program.macs)
+        for segments, effort in zip(schedules, patience, strict=True)
+    ]
+
+
+def _rewritten(
+    program: Program, scratch: tuple[int, ...], way: Way, max_macs: float
+) -> list[Point]:
+    """Points of runs in patches or channel groups: the last with the least memory found."""
+    programs = rewritten_programs(
+        program,
+        scratch,
+        max_macs=max_macs,
+        streams_input=way.streams_input,
+        paged=way.paged,
+    )
+    return [
+        _least(made, program.macs, way, PATIENCE if number == len(programs) else _PATIENCE)
+        for number, made in enumerate(programs, 1)
+    ]
+
+
+def _least(program: Program, macs: int, way: Way, patience: int) -> Point:
+    """The smallest arena of a program; `macs` are the model's own. Where the segmentation of least
+    peak packs badly, one of a little more is tried. One that computes more than the model wants
+    memory above all: its kernels get the least scratch, and more of it where there is room."""
+    flow = dataflow(program)
+    scratch = scratch_bytes(program, least=program.macs > macs)
+    found = search(flow, scratch, streams_input=way.streams_input, paged=way.paged)
+    least = found.least_peak()
+    points: list[Point] = []
+    for limit in (least, least + least // 64):
+        segments = as_segments(found.segments(limit))
+        points.append(_point(flow, segments, scratch, way, patience, macs))
+        if points[-1].arena_bytes <= limit:
+            break
+    return min(points, key=lambda point: point.arena_bytes)
 
 
 def _point(
     flow: Dataflow,
     segments: tuple[Segment, ...],
     scratch: tuple[int, ...],
-    kind: str,
+    way: Way,
     patience: int,
+    macs: int,
 ) -> Point:
-    made = place_segments(flow, segments, scratch, patience=patience)
-    return Point(made, made.arena_bytes, flash_read_bytes(flow, made), kind)
+    made = place_segments(flow, segments, scratch, paged=way.paged, patience=patience)
+    made = with_more_scratch(made, scratch_bytes(flow.program))
+    return Point(
+        made,
+        made.arena_bytes,
+        flash_read_bytes(flow, made),
+        "fed" if way.streams_input else "resident",
+        flow.program.macs / macs if macs else 1.0,
+        "paged" if way.paged else "mapped",
+    )
 
 
 def _spread(choices: list[tuple[Candidate, ...]]) -> list[tuple[Candidate, ...]]:

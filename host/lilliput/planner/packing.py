@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ALIGNMENT = 4
-PATIENCE = 1500
-"""Changes without an improvement before the search for a better packing ends."""
+PATIENCE = 4000
+"""Changes tried before the search for a better packing ends."""
+_SLACK = 0.02
+"""Of the bound: by how much the first changes may make a packing worse."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ def lower_bound(items: Sequence[Item], overlaps: Overlaps) -> int:
     for step in {item.first for item in items}:
         alive = [i for i, item in enumerate(items) if item.first <= step <= item.last]
         total = sum(align(items[i].bytes) for i in alive)
-        savings = [
-            overlap_saving(items[out].bytes, items[into].bytes, distance)
-            for (out, into), distance in overlaps.items()
-            if out in alive and into in alive
-        ]
+        savings: dict[int, int] = {}  # of each output: no more of it than all can lie over inputs
+        for (out, into), distance in overlaps.items():
+            if out in alive and into in alive:
+                saving = overlap_saving(items[out].bytes, items[into].bytes, distance)
+                savings[out] = min(savings.get(out, 0) + saving, align(items[out].bytes))
         largest = max(align(items[i].bytes) for i in alive)
-        best = max(best, largest, total - sum(savings))
+        best = max(best, largest, total - sum(savings.values()))
     return best
 
 
@@ -71,20 +74,38 @@ def pack(
 ) -> Packing:
     """Places every item: first fit in several orders, the best of which is then changed, one item
     at a time, so that less and less lies above the lower bound."""
-    bound = lower_bound(items, overlaps)
     sizes = [align(item.bytes) for item in items]
     obstacles = _obstacles(items, sizes, overlaps)
+    bound = lower_bound(items, overlaps)
     everything = range(len(items))
     orders = [
         sorted(everything, key=lambda i: -sizes[i]),
         sorted(everything, key=lambda i: (items[i].first - items[i].last, -sizes[i])),
         sorted(everything, key=lambda i: (items[i].first, -sizes[i])),
     ]
-    tried = [(_first_fit(order, sizes, obstacles), order) for order in orders]
-    offsets, order = min(tried, key=lambda one: _excess(one[0], sizes, bound))
-    generator = random.Random(seed)
-    offsets = _improved(offsets, order, sizes, obstacles, bound, patience, generator)
-    return Packing(tuple(offsets), _end(offsets, sizes))
+    orders += [_outputs_first(order, overlaps) for order in orders]
+    tried = [_Arrangement(order, sizes, obstacles, bound) for order in orders]
+    best = min(tried, key=lambda arrangement: arrangement.cost)
+    best.improve(patience, random.Random(seed))
+    return Packing(tuple(best.offsets), best.end())
+
+
+def _outputs_first(order: Sequence[int], overlaps: Overlaps) -> list[int]:
+    """The order with every output that may lie over an input just before that input: at the
+    lowest offset an output could not begin before it."""
+    outputs: dict[int, list[int]] = {}
+    for out, into in overlaps:
+        outputs.setdefault(into, []).append(out)
+    placed: dict[int, None] = {}
+    for item in order:
+        waiting = [item]
+        while waiting:
+            last = waiting[-1]
+            needed = [out for out in outputs.pop(last, []) if out not in placed]
+            waiting += needed
+            if not needed:
+                placed[waiting.pop()] = None
+    return list(placed)
 
 
 Obstacles = Sequence[Sequence[tuple[int, int, int]]]
@@ -108,58 +129,100 @@ def _obstacles(items: Sequence[Item], sizes: Sequence[int], overlaps: Overlaps) 
     return found
 
 
-def _improved(
-    offsets: list[int],
-    order: list[int],
-    sizes: Sequence[int],
-    obstacles: Obstacles,
-    bound: int,
-    patience: int,
-    generator: random.Random,
-) -> list[int]:
-    """Moves items within the order, those that lie too high and what they meet above all."""
-    cost = _excess(offsets, sizes, bound)
-    idle = 0
-    while cost > (0, 0) and idle < patience:
-        high = [i for i in order if offsets[i] + sizes[i] > bound]
-        moved = generator.choice(high)
-        if generator.random() < 0.5:
-            moved = generator.choice(obstacles[moved])[0]
-        place = order.index(moved)
-        candidate = order[:place] + order[place + 1 :]
-        candidate.insert(generator.randrange(len(order)), moved)
-        placed = _first_fit(candidate, sizes, obstacles)
-        reached = _excess(placed, sizes, bound)
-        idle = 0 if reached < cost else idle + 1
-        if reached <= cost:
-            offsets, order, cost = placed, candidate, reached
-    return offsets
+class _Arrangement:
+    """Items placed one after the other, in the order of their keys: each at the lowest offset that
+    those before it leave. A change of one key moves only what depends on it."""
 
+    def __init__(
+        self, order: Sequence[int], sizes: Sequence[int], obstacles: Obstacles, bound: int
+    ) -> None:
+        self.sizes = sizes
+        self.obstacles = obstacles
+        self.bound = bound
+        self.keys = [0.0] * len(order)
+        for place, item in enumerate(order):
+            self.keys[item] = float(place)
+        self.offsets = [-1] * len(order)
+        for item in order:
+            self.offsets[item] = self._lowest(item, self.keys[item], {})
+        self.cost = sum(self._above(item, self.offsets[item]) for item in order)
+        self.high = {item for item in order if self._above(item, self.offsets[item])}
 
-def _end(offsets: Sequence[int], sizes: Sequence[int]) -> int:
-    return max((o + size for o, size in zip(offsets, sizes, strict=True)), default=0)
+    def end(self) -> int:
+        """Bytes that all items span."""
+        return max((o + size for o, size in zip(self.offsets, self.sizes, strict=True)), default=0)
 
+    def improve(self, patience: int, generator: random.Random) -> None:
+        """Moves items within the order, those that lie too high and what they meet above all,
+        until none does. Changes for the worse are taken at first, and less and less (threshold
+        accepting, Dueck and Scheuer 1990)."""
+        best, best_cost = list(self.offsets), self.cost
+        for trial in range(patience):
+            if self.cost == 0:
+                return
+            moved = generator.choice(sorted(self.high))
+            if self.obstacles[moved] and generator.random() < 0.5:
+                moved = generator.choice(self.obstacles[moved])[0]
+            if self.obstacles[moved] and generator.random() < 0.75:
+                before = generator.choice(self.obstacles[moved])[0]
+                key = self.keys[before] - generator.random()
+            else:
+                key = generator.uniform(-1, len(self.keys))
+            self._move(moved, key, round(_SLACK * self.bound * (1 - trial / patience) ** 2))
+            if self.cost < best_cost:
+                best, best_cost = list(self.offsets), self.cost
+        if best_cost < self.cost:
+            self.offsets, self.cost = best, best_cost
 
-def _excess(offsets: Sequence[int], sizes: Sequence[int], bound: int) -> tuple[int, int]:
-    """Bytes above the bound of the highest item, and of all items together."""
-    above = [o + size - bound for o, size in zip(offsets, sizes, strict=True) if o + size > bound]
-    return sum(above), max(above, default=0)
+    def _move(self, moved: int, key: float, slack: int) -> None:
+        """Gives an item another place in the order, unless `slack` bytes more would lie too
+        high."""
+        keys, old = self.keys, self.keys[moved]
+        keys[moved] = key
+        changed: dict[int, int] = {}
+        cost = self.cost
+        low, high = min(old, key), max(old, key)
+        waiting = [(keys[i], i) for i, _, _ in self.obstacles[moved] if low <= keys[i] <= high]
+        waiting.append((key, moved))
+        heapq.heapify(waiting)
+        queued = {item for _, item in waiting}
+        while waiting:
+            own, item = heapq.heappop(waiting)
+            offset = self._lowest(item, own, changed)
+            if offset == self.offsets[item]:
+                continue
+            changed[item] = offset
+            cost += self._above(item, offset) - self._above(item, self.offsets[item])
+            for other, _, _ in self.obstacles[item]:
+                if other not in queued and keys[other] > own:
+                    queued.add(other)
+                    heapq.heappush(waiting, (keys[other], other))
+        if cost > self.cost + slack:
+            keys[moved] = old
+            return
+        self.cost = cost
+        for item, offset in changed.items():
+            self.offsets[item] = offset
+            if self._above(item, offset):
+                self.high.add(item)
+            else:
+                self.high.discard(item)
 
-
-def _first_fit(order: Sequence[int], sizes: Sequence[int], obstacles: Obstacles) -> list[int]:
-    """Each item, in order, at the lowest offset that the items placed before it leave."""
-    offsets = [-1] * len(sizes)
-    for i in order:
-        forbidden = sorted(
-            [
-                (offsets[j] + low, offsets[j] + high)
-                for j, low, high in obstacles[i]
-                if offsets[j] >= 0
-            ]
-        )
+    def _lowest(self, item: int, key: float, changed: Mapping[int, int]) -> int:
+        """The lowest offset that the items before `key` leave."""
+        forbidden = []
+        for other, low, high in self.obstacles[item]:
+            if (self.keys[other], other) < (key, item):
+                offset = changed.get(other, self.offsets[other])
+                if offset >= 0:
+                    forbidden.append((offset + low, offset + high))
+        forbidden.sort()
         offset = 0
         for low, high in forbidden:
             if low < offset < high:
                 offset = high
-        offsets[i] = offset
-    return offsets
+        return offset
+
+    def _above(self, item: int, offset: int) -> int:
+        """Bytes of an item's end above the bound."""
+        return max(offset + self.sizes[item] - self.bound, 0)

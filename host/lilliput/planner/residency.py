@@ -85,7 +85,7 @@ def residency(
     if paged:
         for number, segment in enumerate(segments):
             page_items.append(len(items))
-            size = constants_bytes(program, segment)
+            size = constants_bytes(flow, segment)
             name = f"weights of segment {number}"
             items.append(Item(name, size, segment.first, segment.last, "weights"))
     overlaps: dict[tuple[int, int], int] = {}
@@ -112,9 +112,11 @@ def residency(
     )
 
 
-def constants_bytes(program: Program, segment: Segment) -> int:
-    """Bytes of a segment's constants in the file, each operator's at a multiple of 16."""
-    return sum(-(-len(program.steps[index].constants) // 16) * 16 for index in segment.steps)
+def constants_bytes(flow: Dataflow, segment: Segment) -> int:
+    """Bytes of a segment's constants in the file, from the first to the last."""
+    offsets, steps = flow.constant_offsets, flow.program.steps
+    begin = min(offsets[index] for index in segment.steps)
+    return max(offsets[index] + len(steps[index].constants) for index in segment.steps) - begin
 
 
 def _rings(flow: Dataflow, segment: Segment, timing: Timing) -> dict[int, _Ring]:
@@ -125,7 +127,9 @@ def _rings(flow: Dataflow, segment: Segment, timing: Timing) -> dict[int, _Ring]
     for index in segment.steps:
         step = flow.program.steps[index]
         inside = flow.readers.get(step.output, frozenset())
-        if step.is_sink or step.output in flow.kept or not inside <= set(segment.steps):
+        is_patch = flow.program.tensors[step.output].view_of is not None
+        is_inside = inside <= set(segment.steps)
+        if step.is_sink or is_patch or step.output in flow.kept or not is_inside:
             continue
         rows, passes = ring(flow, timing, step.output)
         rings[step.output] = _Ring(
@@ -164,7 +168,8 @@ def overlap_distances(
     flow: Dataflow, segment: Segment, timing: Timing, dying: set[int], rings: set[int]
 ) -> dict[tuple[int, int], int]:
     """Pairs (whole output, whole input that dies here) and their least distance in bytes."""
-    outputs = {flow.program.steps[index].output: index for index in segment.steps}
+    written = {flow.program.steps[index].output: index for index in segment.steps}
+    outputs = {out: at for out, at in written.items() if flow.program.root(out) == out}
     distances: dict[tuple[int, int], int] = {}
     for reader in segment.steps:
         for use in flow.uses[reader]:

@@ -8,11 +8,13 @@ from ..format.writer import write
 from ..program import Program
 from .plan import Plan, Segment
 
-_FIELD_SCRATCH_BYTES = 16  # lil_field_id
+_FIELD_SCRATCH_BYTES, _FIELD_SCRATCH_WANTED = 16, 25  # lil_field_id
 
 
-def scratch_bytes(program: Program) -> tuple[int, ...]:
-    """Bytes of scratch, one entry a step, asked of the core through an unplaced file."""
+def scratch_bytes(program: Program, *, least: bool = False) -> tuple[int, ...]:
+    """Bytes of scratch with which each step's kernel is fastest, or the `least` that it needs: one
+    entry a step, asked of the core through an unplaced file."""
+    field = _FIELD_SCRATCH_BYTES if least else _FIELD_SCRATCH_WANTED
     unplaced = Plan(
         program=program,
         segments=(Segment(0, len(program.steps)),),
@@ -27,6 +29,4 @@ def scratch_bytes(program: Program) -> tuple[int, ...]:
         blocks=(),
     )
     draft = write(program, unplaced)
-    return tuple(
-        _lilliput.field(draft, _FIELD_SCRATCH_BYTES, index) for index in range(len(program.steps))
-    )
+    return tuple(_lilliput.field(draft, field, index) for index in range(len(program.steps)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dataflow import Dataflow, call_count
-from .flash import least_calls, step_reads
+from .flash import least_calls, merges_rows, step_reads
 from .packing import align, overlap_saving
 from .plan import Segment
 from .residency import constants_bytes
@@ -39,11 +39,25 @@ class Search:
     ending: tuple[tuple[Candidate, ...], ...]
 
     def least_peak(self) -> int:
-        """The fewest bytes that any segmentation needs, by the sum of what is alive."""
-        peak = [0]
-        for candidates in self.ending[1:]:
-            peak.append(min(max(peak[c.first], c.bytes) for c in candidates))
-        return peak[-1]
+        """The fewest bytes that any segmentation needs, by the sum of what is alive. ValueError
+        when all need more than the search allowed."""
+        least = self.least_peak_from(0)[-1]
+        if least is None:
+            raise ValueError("every segmentation needs more bytes than allowed")
+        return least
+
+    def least_peak_from(self, first: int) -> list[int | None]:
+        """The fewest bytes that any segmentation from step `first` on needs, by the step behind
+        its end; None where there is none."""
+        peak: list[int | None] = [None] * len(self.ending)
+        peak[first] = 0
+        for end in range(first + 1, len(self.ending)):
+            for candidate in self.ending[end]:
+                before = peak[candidate.first]
+                if before is not None:
+                    needed, least = max(before, candidate.bytes), peak[end]
+                    peak[end] = needed if least is None else min(least, needed)
+        return peak
 
     def segments(self, limit: int | None = None) -> tuple[Candidate, ...]:
         """The segments that read the least flash, then with the fewest calls, each within `limit`
@@ -89,15 +103,19 @@ def search(
     *,
     streams_input: bool = True,
     paged: bool = False,
+    most: int | None = None,
 ) -> Search:
-    """Looks at all legal segments. One that needs more bytes than the hungriest single step is of
-    no use: running it step by step reads no more flash."""
+    """Looks at all legal segments, of at most `most` bytes. One that needs more bytes than the
+    hungriest single step is of no use: running it step by step reads no more flash."""
     count = len(flow.program.steps)
     growths = [_Growth(flow, scratch, first, paged) for first in range(count)]
     ending: list[list[Candidate]] = [[] for _ in range(count + 1)]
     for first, growth in enumerate(growths):
         ending[first + 1].append(growth.add(first))
     limit = max(candidates[0].bytes for candidates in ending[1:])
+    if most is not None:
+        limit = min(limit, most)
+        ending = [[c for c in candidates if c.bytes <= limit] for candidates in ending]
     for first, growth in enumerate(growths):
         if flow.program.steps[first].kind == "INPUT" and not streams_input:
             continue
@@ -106,7 +124,7 @@ def search(
             if is_input or needs_whole(flow, index, first):
                 break
             candidate = growth.add(index)
-            if growth.lasting > limit:
+            if growth.kept + growth.lasting > limit:
                 break
             if candidate.bytes <= limit:
                 ending[candidate.end].append(candidate)
@@ -116,9 +134,9 @@ def search(
 class _Growth:
     """A segment that grows step by step, and what is alive in it.
 
-    `whole` are the bytes of whole maps: those from before, and the segment's that are needed after
-    it; `lasting` those of rings and sums in use during all of the segment; `passing`, by step,
-    those of rings and scratch in use during some of its steps.
+    `whole` are the bytes of whole maps: those from before, of which `kept` are needed to the end,
+    and the segment's that are needed after it; `lasting` those of rings and sums in use during all
+    of the segment; `passing`, by step, those of rings and scratch in use during some of its steps.
     """
 
     def __init__(self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool) -> None:
@@ -133,6 +151,11 @@ class _Growth:
             if index < first <= flow.last_use[tensor]
         ]
         self.whole = sum(align(program.tensors[tensor].bytes) for tensor in sources)
+        self.kept = sum(
+            align(program.tensors[tensor].bytes)
+            for tensor in sources
+            if flow.last_use[tensor] == len(program.steps)
+        )
         self.dying = {
             tensor: flow.last_use[tensor]
             for tensor in sources
@@ -162,10 +185,13 @@ class _Growth:
 
     def add(self, index: int) -> Candidate:
         """Appends step `index`; returns the segment so far."""
-        program = self.flow.program
+        flow = self.flow
+        program = flow.program
         step = program.steps[index]
-        self.whole += align(program.tensors[step.output].bytes)
-        self.outputs.add(step.output)
+        if flow.producer.get(root := program.root(step.output)) == index:
+            self.whole += align(program.tensors[root].bytes)
+        if root == step.output:
+            self.outputs.add(step.output)
         if step.is_sink:
             self.lasting += align(self.scratch[index])
         else:
@@ -175,10 +201,10 @@ class _Growth:
         total = self.whole + self.lasting + int(self.passing[self.first : index + 1].max())
         segment = Segment(self.first, index - self.first + 1)
         if self.paged:
-            total += constants_bytes(program, segment)
+            total += constants_bytes(flow, segment)
         calls = call_count(program, step)
         if index == self.first:
-            alone = 1 if step.is_pointwise else calls
+            alone = 1 if merges_rows(program, step) else calls
             # What it reads when it begins a longer segment, in which its rows come one by one.
             self.flash, self.calls = step_reads(program, step, calls), calls
             flash, calls = step_reads(program, step, alone), alone
@@ -238,10 +264,11 @@ class _Growth:
 
 def needs_whole(flow: Dataflow, index: int, first: int) -> bool:
     """Whether a step reads a tensor of the segment that begins at step `first` as a whole: a view
-    of it, or transposed."""
+    of it, transposed, or put together from patches."""
     is_transposed = flow.program.steps[index].kind == "TRANSPOSE"
     return any(
-        flow.producer.get(root, -1) >= first and (is_transposed or root != use.tensor)
+        flow.last_writer.get(root, -1) >= first
+        and (is_transposed or root != use.tensor or flow.is_patched(root))
         for use in flow.uses[index]
         for root in [flow.program.root(use.tensor)]
     )

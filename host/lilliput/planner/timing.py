@@ -120,7 +120,7 @@ def least_distance(flow: Dataflow, timing: Timing, writer: int, use: Use) -> int
     """
     step = flow.program.steps[writer]
     output, source = flow.program.tensors[step.output], flow.program.tensors[use.tensor]
-    if step.is_sink:
+    if step.is_sink or not source.is_contiguous:
         return output.bytes
     if writer == use.step and step.kind in ELEMENTWISE and source.shape == output.shape:
         return 0

@@ -1,104 +1,180 @@
-/* Convolution and transposed convolution: a patch of the input is gathered for each output pixel,
- * then multiplied with the weights of every output channel. */
-#include "kernels.h"
+/* Convolution: the patches of the input that a few output pixels see are gathered, then
+ * multiplied with the weights of every output channel, two channels by two pixels at a time. */
+#include "pair_products.h"
 
-/* Sum of products of two int8 vectors. */
-static int32_t dot(const int8_t *a, const int8_t *b, uint32_t count, int32_t sum) {
-    for (uint32_t i = 0; i < count; i++) {
-        sum += a[i] * b[i];
-    }
-    return sum;
-}
+#if !LIL_HAS_DSP
 
-/* One pixel of one output group from its patch. */
-static void multiply_patch(const lil_call *call, const lil_channels *channels, const int8_t *patch,
-                           uint32_t patch_bytes, uint32_t first, uint32_t count, int8_t *out) {
-    for (uint32_t channel = first; channel < first + count; channel++) {
-        const int8_t *weights = channels->weights + channel * patch_bytes;
-        int32_t sum = dot(patch, weights, patch_bytes, lil_bias(channels, channel));
-        out[channel] = lil_finish(channels, channel, sum, call);
-    }
-}
+#define LIL_BLOCK_ELEMENTS 4096 /* of patches on the stack, where a machine has vectors */
 
-static void convolve_pixels(const lil_call *call, const lil_channels *channels) {
-    uint32_t in_channels = call->sources[0].tensor.channels;
-    uint32_t out_channels = call->output.channels;
-    const int8_t *in = lil_row(&call->sources[0], call->sources[0].first);
-    int8_t *out = call->out;
-    for (uint32_t x = 0; x < call->pixels; x++) {
-        multiply_patch(call, channels, in, in_channels, 0, out_channels, out);
-        in += in_channels;
-        out += out_channels;
-    }
-}
+/* A convolution of one output row. */
+typedef struct job {
+    const lil_call *call;
+    lil_channels channels;
+    uint32_t group_inputs;
+    uint32_t group_outputs;
+    uint32_t taps;    /* of one output channel */
+    lil_row_walk top; /* at the window's first row */
+} job;
 
-/* Channels `channel` to `channel + count` of the pixel at (row, x), zero points outside. */
-static void gather_pixel(const lil_source *source, const int8_t *row, int32_t x, uint32_t channel,
-                         uint32_t count, int8_t *patch) {
-    if (row == NULL || x < 0 || x >= (int32_t)source->tensor.width) {
-        memset(patch, (uint8_t)source->tensor.zero_point, count);
-    } else {
-        memcpy(patch, row + (uint32_t)x * source->tensor.channels + channel, count);
-    }
-}
-
-void lil_convolution(const lil_call *call) {
+static job load_job(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
-    uint32_t out_channels = call->output.channels;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
-    if (call->op.flags & LIL_POINTWISE) {
-        convolve_pixels(call, &channels);
+    job j;
+    j.call = call;
+    j.channels = lil_load_channels(call->constants, call->output.channels);
+    j.group_inputs = source->tensor.channels;
+    j.group_outputs = call->output.channels;
+    if (window->groups > 1) {
+        j.group_inputs /= window->groups;
+        j.group_outputs /= window->groups;
+    }
+    j.taps = (uint32_t)window->kernel_height * window->kernel_width * j.group_inputs;
+    j.top = lil_walk_rows(source, window->dilation_height);
+    return j;
+}
+
+/* Patches that lie one behind the other, times the weights of a group. */
+static void multiply_patches(const job *j, const lil_activation *patches, uint32_t count,
+                             uint32_t group, int8_t *out) {
+    const uint32_t taps = j->taps;
+    const uint32_t out_channels = j->call->output.channels;
+    for (uint32_t i = 0; i < lil_pair_count(j->group_outputs); i++) {
+        lil_pair pair = lil_load_pair(j->call, &j->channels, group, j->group_outputs, i, taps);
+        const int32_t first = pair.lanes[0].bias, second = pair.lanes[1].bias;
+        const lil_activation *patch = patches;
+        int8_t *to = out + pair.lanes[0].channel;
+        for (uint32_t twos = count / 2; twos != 0; twos--) {
+            int32_t sums[4] = {first, second, first, second};
+            lil_multiply_two(pair.weights, patch, patch + taps, taps, sums);
+            lil_store_two(&pair, sums, to, out_channels);
+            patch += 2 * taps;
+            to += 2 * out_channels;
+        }
+        if (count % 2 != 0) {
+            int32_t sums[2] = {first, second};
+            lil_multiply_one(pair.weights, patch, taps, sums);
+            lil_store_one(&pair, sums, to);
+        }
+    }
+}
+
+static void copy(const int8_t *from, uint32_t count, lil_activation *to) {
+    size_t i = 0;
+#if defined(__ARM_FEATURE_UNALIGNED) && !LIL_HAS_VECTORS
+    for (; i + 4 <= count; i += 4) {
+        __builtin_memcpy(to + i, from + i, 4); /* a word, from any address */
+    }
+#endif
+    for (; i < count; i++) {
+        to[i] = from[i];
+    }
+}
+
+static void fill(int8_t value, uint32_t count, lil_activation *to) {
+    for (size_t i = 0; i < count; i++) {
+        to[i] = value;
+    }
+}
+
+/* The part of a patch that lies in one row, from column `left`; zero points outside of the map. */
+static void gather_row(const job *j, const int8_t *row, int32_t left, uint32_t group,
+                       lil_activation *to) {
+    const lil_tensor *in = &j->call->sources[0].tensor;
+    const lil_window *window = &j->call->op.parameters.window;
+    uint32_t count = j->group_inputs;
+    if (row == NULL) {
+        fill(in->zero_point, window->kernel_width * count, to);
         return;
     }
-    uint32_t group_inputs = source->tensor.channels / window->groups;
-    uint32_t group_outputs = out_channels / window->groups;
-    uint32_t patch_bytes = (uint32_t)window->kernel_height * window->kernel_width * group_inputs;
-    int8_t *patch = (int8_t *)call->scratch;
-    for (uint32_t x = 0; x < call->pixels; x++) {
+    bool is_run = window->dilation_width == 1 && window->groups == 1;
+    if (is_run && left >= 0 && left + window->kernel_width <= (int32_t)in->width) {
+        copy(row + (uint32_t)left * count, window->kernel_width * count, to);
+        return;
+    }
+    for (uint32_t kx = 0; kx < window->kernel_width; kx++) {
+        if (left < 0 || left >= (int32_t)in->width) {
+            fill(in->zero_point, count, to);
+        } else {
+            copy(row + (uint32_t)left * in->channels + group * count, count, to);
+        }
+        left += window->dilation_width;
+        to += count;
+    }
+}
+
+/* The patches of `count` pixels from column x on. */
+static void gather(const job *j, uint32_t x, uint32_t count, uint32_t group,
+                   lil_activation *patches) {
+    const lil_window *window = &j->call->op.parameters.window;
+    lil_row_walk walk = j->top;
+    for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
+        const int8_t *row = lil_next_row(&walk, window->dilation_height);
         int32_t left = (int32_t)(x * window->stride_width) - window->pad_left;
-        for (uint32_t group = 0; group < window->groups; group++) {
-            int8_t *end = patch;
-            for (int32_t ky = 0; ky < window->kernel_height; ky++) {
-                const int8_t *row = lil_row(source, source->first + ky * window->dilation_height);
-                for (int32_t kx = 0; kx < window->kernel_width; kx++) {
-                    gather_pixel(source, row, left + kx * window->dilation_width,
-                                 group * group_inputs, group_inputs, end);
-                    end += group_inputs;
-                }
-            }
-            multiply_patch(call, &channels, patch, patch_bytes, group * group_outputs,
-                           group_outputs, call->out + x * out_channels);
+        lil_activation *to = patches + ky * window->kernel_width * j->group_inputs;
+        for (uint32_t i = 0; i < count; i++) {
+            gather_row(j, row, left, group, to);
+            left += window->stride_width;
+            to += j->taps;
         }
     }
 }
 
-/* The input coordinate that kernel tap k of output coordinate v sees, or -1 where a stride's gap
- * or the outside of the map lies. */
-static int32_t transposed_tap(int32_t v, int32_t pad, int32_t k, int32_t stride) {
-    int32_t scaled = v + pad - k;
-    return scaled >= 0 && scaled % stride == 0 ? scaled / stride : -1;
-}
-
-void lil_transposed_convolution(const lil_call *call) {
-    const lil_source *source = &call->sources[0];
-    const lil_window *window = &call->op.parameters.window;
-    uint32_t in_channels = source->tensor.channels;
-    uint32_t out_channels = call->output.channels;
-    uint32_t patch_bytes = (uint32_t)window->kernel_height * window->kernel_width * in_channels;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
-    for (uint32_t x = 0; x < call->pixels; x++) {
-        int8_t *end = (int8_t *)call->scratch;
-        for (int32_t ky = 0; ky < window->kernel_height; ky++) {
-            int32_t y = transposed_tap(call->y, window->pad_top, ky, window->stride_height);
-            for (int32_t kx = 0; kx < window->kernel_width; kx++) {
-                int32_t column =
-                    transposed_tap((int32_t)x, window->pad_left, kx, window->stride_width);
-                gather_pixel(source, lil_row(source, y), column, 0, in_channels, end);
-                end += in_channels;
+/* Goes along the row, with as many patches at a time as `patches` holds. */
+static void convolve(const job *j, lil_activation *patches, uint32_t elements) {
+    const lil_call *call = j->call;
+    uint32_t block = elements / j->taps;
+    for (uint32_t x = 0; x < call->pixels; x += block) {
+        uint32_t count = call->pixels - x < block ? call->pixels - x : block;
+        int8_t *out = call->out + x * call->output.channels;
+        for (uint32_t group = 0; group < call->op.parameters.window.groups; group++) {
+#if LIL_HAS_VECTORS
+            if (call->op.flags & LIL_POINTWISE) {
+                const int8_t *row = lil_row(&call->sources[0], call->sources[0].first);
+                copy(row + x * j->taps, count * j->taps, patches);
+                multiply_patches(j, patches, count, group, out);
+                continue;
             }
+#endif
+            gather(j, x, count, group, patches);
+            multiply_patches(j, patches, count, group, out);
         }
-        multiply_patch(call, &channels, (const int8_t *)call->scratch, patch_bytes, 0, out_channels,
-                       call->out + x * out_channels);
     }
 }
+
+#if !LIL_HAS_VECTORS
+/* A 1x1 convolution of rows that lie one behind the other: the input pixels are the patches. The
+ * output of a row may lie over the input of the rows before it, so they are computed row by row,
+ * or at once where it does not. */
+static void multiply_rows(const job *j) {
+    const lil_call *call = j->call;
+    const int8_t *in = lil_row(&call->sources[0], call->sources[0].first);
+    int8_t *out = call->out;
+    uint32_t in_bytes = call->pixels * j->taps;
+    uint32_t out_bytes = call->pixels * call->output.channels;
+    bool is_apart = out + out_bytes <= in || in + in_bytes <= out;
+    uint32_t step = is_apart ? call->pixels : call->output.width;
+    for (uint32_t x = 0; x < call->pixels; x += step) {
+        multiply_patches(j, in, step, 0, out);
+        in += step * j->taps;
+        out += step * call->output.channels;
+    }
+}
+#endif
+
+void lil_convolution(const lil_call *call) {
+    job j = load_job(call);
+#if LIL_HAS_VECTORS
+    uint32_t elements = j.taps < LIL_BLOCK_ELEMENTS ? LIL_BLOCK_ELEMENTS : j.taps;
+    lil_activation patches[elements];
+    convolve(&j, patches, elements);
+#else
+    if (call->op.flags & LIL_POINTWISE) {
+        multiply_rows(&j);
+    } else {
+        convolve(&j, (lil_activation *)call->scratch, call->op.scratch_bytes);
+    }
+#endif
+    lil_finish_row(call);
+}
+
+#endif

@@ -2,6 +2,8 @@
  * second operand is a slope a channel. */
 #include "kernels.h"
 
+#if !LIL_HAS_DSP
+
 #define LIL_ADD_SHIFT 20 /* bits of headroom of the common scale, as in TFLite's 8-bit add */
 
 typedef int32_t (*lil_combine)(int32_t a, int32_t b, const lil_rescale *rescale);
@@ -76,6 +78,8 @@ void lil_subtract(const lil_call *call) {
 void lil_multiply(const lil_call *call) {
     combine_rows(call, combine_multiply);
 }
+
+#endif
 
 void lil_prelu(const lil_call *call) {
     const lil_source *source = &call->sources[0];

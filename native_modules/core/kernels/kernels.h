@@ -10,6 +10,7 @@
 
 #include "../model.h"
 #include "../requantize.h"
+#include "target.h"
 
 /* One input of an operator. */
 typedef struct lil_source {
@@ -31,12 +32,47 @@ typedef struct lil_call {
     uint32_t pixels; /* in this call's output row */
 } lil_call;
 
+/* The row in a slot of the ring. */
+static inline const int8_t *lil_row_in_slot(const lil_source *source, uint32_t slot) {
+    return source->base + slot * source->tensor.pitch;
+}
+
 /* Input row y, or NULL outside of the map. */
 static inline const int8_t *lil_row(const lil_source *source, int32_t y) {
     if (y < 0 || y >= (int32_t)source->tensor.height) {
         return NULL;
     }
-    return source->base + ((uint32_t)y % source->tensor.ring_rows) * source->row_bytes;
+    return lil_row_in_slot(source, (uint32_t)y % source->tensor.ring_rows);
+}
+
+/* The rows of a window, one after the other, with one division for all of them. */
+typedef struct lil_row_walk {
+    const lil_source *source;
+    int32_t y;
+    uint32_t slot; /* of the first row inside of the map, then of the next */
+} lil_row_walk;
+
+static inline lil_row_walk lil_walk_rows(const lil_source *source, uint32_t step) {
+    int32_t y = source->first;
+    while (y < 0) {
+        y += (int32_t)step;
+    }
+    lil_row_walk walk = {source, source->first, (uint32_t)y % source->tensor.ring_rows};
+    return walk;
+}
+
+/* The row of the walk, NULL outside of the map; the walk goes on `step` rows further down. */
+static inline const int8_t *lil_next_row(lil_row_walk *walk, uint32_t step) {
+    const int8_t *row = NULL;
+    if (walk->y >= 0 && walk->y < (int32_t)walk->source->tensor.height) {
+        row = lil_row_in_slot(walk->source, walk->slot);
+        walk->slot += step;
+        while (walk->slot >= walk->source->tensor.ring_rows) {
+            walk->slot -= walk->source->tensor.ring_rows;
+        }
+    }
+    walk->y += (int32_t)step;
+    return row;
 }
 
 /* Requantisation parameters of an operator with weights, one entry a channel. */
@@ -54,6 +90,22 @@ static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t 
     channels.shift = (const int8_t *)constants + 8 * count;
     channels.weights = (const int8_t *)constants + (9 * count + 3) / 4 * 4;
     return channels;
+}
+
+/* Pairs of output channels of a convolution group, the last one perhaps half. */
+static inline uint32_t lil_pair_count(uint32_t group_outputs) {
+    return (group_outputs + 1) / 2;
+}
+
+/* Bytes of the weights of one pair. `taps`: weights of one output channel. */
+static inline uint32_t lil_pair_bytes(uint32_t taps) {
+    return 2 * (taps + taps % 2);
+}
+
+/* The weights of a pair, [taps][2]; the pairs of all groups are counted through. */
+static inline const int8_t *lil_pair_weights(const lil_channels *channels, uint32_t pair,
+                                             uint32_t taps) {
+    return channels->weights + pair * lil_pair_bytes(taps);
 }
 
 static inline int32_t lil_bias(const lil_channels *channels, uint32_t channel) {
@@ -80,6 +132,10 @@ lil_kernel lil_find_kernel(uint32_t kind);
 /* Bytes of scratch that an operator's kernel needs. `input` is its first input. */
 uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
                            const lil_tensor *output);
+
+/* Bytes of scratch with which it is fastest: a kernel makes do with what the operator has. */
+uint32_t lil_wanted_scratch_bytes(const lil_operator *op, const lil_tensor *input,
+                                  const lil_tensor *output);
 
 void lil_convolution(const lil_call *call);
 void lil_depthwise_convolution(const lil_call *call);

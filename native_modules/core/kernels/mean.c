@@ -1,6 +1,8 @@
 /* Mean over any of height, width and channels. Over the height it is a sink with running sums. */
 #include "kernels.h"
 
+#if !LIL_HAS_DSP
+
 /* Sum of the elements that fall on one output element within one row. */
 static int32_t sum_row(const lil_source *source, const int8_t *row, uint32_t axes, uint32_t x,
                        uint32_t c) {
@@ -43,3 +45,5 @@ void lil_mean_kernel(const lil_call *call) {
         }
     }
 }
+
+#endif

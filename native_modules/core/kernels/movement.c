@@ -62,7 +62,7 @@ void lil_transpose(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     const uint8_t *axis = call->op.parameters.permutation.axis;
     uint32_t steps[3];
-    steps[0] = source->row_bytes;
+    steps[0] = source->tensor.pitch;
     steps[1] = source->tensor.channels;
     steps[2] = 1;
     const int8_t *row = source->base + (uint32_t)call->y * steps[axis[0]];

@@ -2,6 +2,8 @@
  * spans the whole height is a sink: it consumes rows as they come. */
 #include "kernels.h"
 
+#if !LIL_HAS_DSP
+
 /* The rows or columns of a window that lie inside the map. */
 typedef struct span {
     int32_t begin;
@@ -103,3 +105,5 @@ void lil_average_pool(const lil_call *call) {
 void lil_max_pool(const lil_call *call) {
     pool(call, false);
 }
+
+#endif

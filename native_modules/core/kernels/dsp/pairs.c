@@ -1,0 +1,323 @@
+/* A word of weights holds two taps of two channels; two SXTB16 make operands of SMLAD of it, which
+ * serve all pixels of the block. With four pixels that is 13 instructions for 16 products, and
+ * eight sums, two operands of either side and two addresses fill the 14 registers. So this is
+ * assembly, made from one text for each number of pixels:
+ *
+ *   r0, r1    weights, inputs; then what an output needs
+ *   r2, r3    the weights of either channel; then its multiplier and shift
+ *   r4 to r7  sums of the first channel for each pixel, r8 to r11 of the second
+ *   r12, lr   inputs; then the channel's offset and an output
+ *   sp        a copy of lil_pairs, its pointers moving from pair to pair
+ *
+ * The loop over words is unrolled and entered where their number asks for it. Weights and tables
+ * may lie at any address, which LDR allows, LDRD and LDM do not; where one pixel's weights happen
+ * to be aligned, LDM loads four words of them. */
+#include "pairs.h"
+
+#include "blocks.h"
+
+#if LIL_HAS_DSP && !LIL_HAS_MVE
+
+#if defined(__ARM_FEATURE_DSP)
+
+/* clang-format off */
+__asm__(".syntax unified\n"
+    ".macro lil_narrow_sum how, sum, place:vararg\n"
+    ".if \\how == 1\n"
+    "add lr, r12, \\sum, asr #31\n"
+    "add lr, \\sum\n"
+    ".else\n"
+    "add lr, \\sum, r12\n"
+    ".endif\n"
+    ".if \\how == 2\n"
+    "smmla lr, \\sum, r2, lr\n"
+    ".else\n"
+    "smmlar lr, \\sum, r2, lr\n"
+    ".endif\n"
+    "asr lr, r3\n"
+    "ssat lr, #8, lr\n"
+    "strb lr, \\place\n"
+    ".endm\n"
+    ".macro lil_load_narrowing first, second\n"
+    "ldrd \\first, \\second, [sp, #24] @ multiplier, shift\n"
+    "ldr r2, [\\first], #4\n"
+    "ldrsb r3, [\\second], #1\n"
+    "strd \\first, \\second, [sp, #24]\n"
+    "ldr r12, [sp, #44] @ twice_zero_point\n"
+    "lsls r2, #1\n"
+    "mvns \\first, r3\n"
+    "negs r3, r3\n"
+    "lsl r12, \\first\n"
+    ".endm\n"
+    ".macro lil_narrow_others how, pixels, sum1, sum2, sum3\n"
+    ".if \\pixels > 1\n"
+    "lil_narrow_sum \\how, \\sum1, [r0, r1]\n"
+    ".endif\n"
+    ".if \\pixels > 2\n"
+    "lil_narrow_sum \\how, \\sum2, [r0, r1, lsl #1]\n"
+    ".endif\n"
+    ".if \\pixels > 3\n"
+    "lil_narrow_sum \\how, \\sum3, [r0, r4]\n"
+    ".endif\n"
+    ".endm\n"
+    ".macro lil_narrow_pair how, pixels\n"
+    "lil_load_narrowing r0, r1\n"
+    "ldrd r0, r1, [sp, #32] @ out, stride\n"
+    "lil_narrow_sum \\how, r4, [r0]\n"
+    ".if \\pixels > 3\n"
+    "add r4, r1, r1, lsl #1\n"
+    ".endif\n"
+    "lil_narrow_others \\how, \\pixels, r5, r6, r7\n"
+    "adds r0, #1\n"
+    "lil_load_narrowing r5, r6\n"
+    "lil_narrow_others \\how, \\pixels, r9, r10, r11\n"
+    "lil_narrow_sum \\how, r8, [r0], #1\n"
+    ".endm\n"
+    ".macro lil_multiply_word weights, inputs\n"
+    "sxtb16 r3, \\weights, ror #8\n"
+    "sxtb16 \\weights, \\weights\n"
+    "smlad r4, \\weights, \\inputs, r4\n"
+    "smlad r8, r3, \\inputs, r8\n"
+    ".endm\n"
+    ".macro lil_multiply_step name\n"
+    ".ifc \\name, row\n"
+    "ldm.w r0!, {r5, r6, r7, r9}\n"
+    "ldm.w r1!, {r10, r11, r12, lr}\n"
+    "lil_multiply_word r5, r10\n"
+    "lil_multiply_word r6, r11\n"
+    "lil_multiply_word r7, r12\n"
+    "lil_multiply_word r9, lr\n"
+    ".else\n"
+    "lil_multiply_step_of \\name\n"
+    ".endif\n"
+    ".endm\n"
+    ".macro lil_multiply_step_of pixels\n"
+    "ldr r2, [r0], #4\n"
+    ".if \\pixels == 4\n"
+    "ldrd r12, lr, [r1], #8\n"
+    ".elseif \\pixels == 3\n"
+    "ldm.w r1!, {r7, r11, r12}\n"
+    ".elseif \\pixels == 2\n"
+    "ldrd r12, lr, [r1], #8\n"
+    ".else\n"
+    "ldr r12, [r1], #4\n"
+    ".endif\n"
+    "sxtb16 r3, r2, ror #8\n"
+    "sxtb16 r2, r2\n"
+    ".if \\pixels == 3\n"
+    "smlad r4, r2, r7, r4\n"
+    "smlad r8, r3, r7, r8\n"
+    "smlad r5, r2, r11, r5\n"
+    "smlad r9, r3, r11, r9\n"
+    "smlad r6, r2, r12, r6\n"
+    "smlad r10, r3, r12, r10\n"
+    ".else\n"
+    "smlad r4, r2, r12, r4\n"
+    "smlad r8, r3, r12, r8\n"
+    ".endif\n"
+    ".if \\pixels == 2 || \\pixels == 4\n"
+    "smlad r5, r2, lr, r5\n"
+    "smlad r9, r3, lr, r9\n"
+    ".endif\n"
+    ".if \\pixels == 4\n"
+    "ldrd r12, lr, [r1], #8\n"
+    "smlad r6, r2, r12, r6\n"
+    "smlad r10, r3, r12, r10\n"
+    "smlad r7, r2, lr, r7\n"
+    "smlad r11, r3, lr, r11\n"
+    ".endif\n"
+    ".endm\n"
+    ".macro lil_multiply_pairs_of name, pixels, unrolled, sums:vararg\n"
+    ".global lil_multiply_pairs_\\name\n"
+    ".type lil_multiply_pairs_\\name, %function\n"
+    ".thumb_func\n"
+    "lil_multiply_pairs_\\name:\n"
+    "push {r4-r11, lr}\n"
+    "adds r0, #60\n"
+    "ldmdb r0!, {r1-r8}\n"
+    "push {r1-r8}\n"
+    "ldmdb r0!, {r1-r7}\n"
+    "push {r1-r7}\n"
+    "1: @ the next pair: its sums\n"
+    "ldrd r0, r1, [sp, #16] @ bias, sums\n"
+    "cbnz r1, 2f\n"
+    "ldr r4, [r0], #4\n"
+    "ldr r8, [r0], #4\n"
+    "str r0, [sp, #16]\n"
+    ".if \\pixels > 1\n"
+    "mov r5, r4\n"
+    "mov r9, r8\n"
+    ".endif\n"
+    ".if \\pixels > 2\n"
+    "mov r6, r4\n"
+    "mov r10, r8\n"
+    ".endif\n"
+    ".if \\pixels > 3\n"
+    "mov r7, r4\n"
+    "mov r11, r8\n"
+    ".endif\n"
+    "3:\n"
+    "ldrd r0, r1, [sp] @ weights, inputs\n"
+    "ldr r2, [sp, #8] @ entry\n"
+    "add pc, r2\n"
+    "2:\n"
+    "b.w 6f\n"
+    "4: @ its words\n"
+    ".rept \\unrolled\n"
+    "lil_multiply_step \\name\n"
+    ".endr\n"
+    "ldr r2, [sp, #12] @ end\n"
+    "cmp r1, r2\n"
+    "bne.w 4b\n"
+    "str r0, [sp]\n"
+    "ldr r2, [sp, #56] @ ending\n"
+    "cmp r2, #0\n"
+    "bne.w 7f\n"
+    "lil_narrow_pair 0, \\pixels\n"
+    "5:\n"
+    "ldr r1, [sp, #40] @ out_end\n"
+    "str r0, [sp, #32]\n"
+    "cmp r0, r1\n"
+    "bne.w 1b\n"
+    "add sp, #60\n"
+    "pop {r4-r11, pc}\n"
+    "6: @ the sums so far\n"
+    "ldm r1!, {\\sums}\n"
+    "str r1, [sp, #20]\n"
+    "ldr r0, [sp]\n"
+    "ldr r1, [sp, #52] @ gap\n"
+    "add r0, r1\n"
+    "str r0, [sp]\n"
+    "b.w 3b\n"
+    "7:\n"
+    "cmp r2, #1\n"
+    "bne.w 8f\n"
+    "lil_narrow_pair 1, \\pixels\n"
+    "b.w 5b\n"
+    "8:\n"
+    ".if \\pixels == 1\n"
+    "cmp r2, #2\n"
+    "bne.w 9f\n"
+    "lil_narrow_pair 2, 1\n"
+    "b.w 5b\n"
+    "9:\n"
+    ".endif\n"
+    "ldr r1, [sp, #48] @ kept\n"
+    "stm r1!, {\\sums}\n"
+    "str r1, [sp, #48]\n"
+    "ldr r1, [sp, #20] @ sums\n"
+    "cbnz r1, 9f\n"
+    "ldr r1, [sp, #52] @ gap\n"
+    "add r0, r1\n"
+    "str r0, [sp]\n"
+    "9:\n"
+    "ldr r0, [sp, #32] @ out\n"
+    "adds r0, #2\n"
+    "b.w 5b\n"
+    ".endm\n"
+    ".pushsection .text.lil_multiply_pairs, \"ax\", %progbits\n"
+    ".balign 4\n"
+    ".thumb\n"
+    "lil_multiply_pairs_of 4, 4, 8, r4, r5, r6, r7, r8, r9, r10, r11\n"
+    "lil_multiply_pairs_of 3, 3, 4, r4, r5, r6, r8, r9, r10\n"
+    "lil_multiply_pairs_of 2, 2, 4, r4, r5, r8, r9\n"
+    "lil_multiply_pairs_of 1, 1, 4, r4, r8\n"
+    "lil_multiply_pairs_of row, 1, 8, r4, r8\n"
+    ".popsection\n"
+);
+/* clang-format on */
+
+void lil_multiply_pairs_4(const lil_pairs *pairs);
+void lil_multiply_pairs_3(const lil_pairs *pairs);
+void lil_multiply_pairs_2(const lil_pairs *pairs);
+void lil_multiply_pairs_1(const lil_pairs *pairs);
+void lil_multiply_pairs_row(const lil_pairs *pairs);
+
+/* What an ADD to PC leaves out of the first round: the steps that are too many. The loop lies 2
+ * bytes behind it; all its instructions have 4. */
+static uint32_t loop_entry(uint32_t steps, uint32_t unrolled, uint32_t instructions) {
+    return (-steps & (unrolled - 1)) * 4 * instructions + 2;
+}
+
+void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
+    const int8_t *weights = pairs->weights;
+    if (pairs->sums != NULL) {
+        pairs->weights -= pairs->gap; /* it is added when the sums are loaded */
+    }
+    pairs->end = pairs->inputs + words * pixels;
+    if (pixels == 4) {
+        pairs->entry = loop_entry(words, 8, 13);
+        lil_multiply_pairs_4(pairs);
+    } else if (pixels == 3) {
+        pairs->entry = loop_entry(words, 4, 10);
+        lil_multiply_pairs_3(pairs);
+    } else if (pixels == 2) {
+        pairs->entry = loop_entry(words, 4, 8);
+        lil_multiply_pairs_2(pairs);
+    } else if (words % 4 == 0 && (uintptr_t)pairs->weights % 4 == 0) {
+        pairs->entry = loop_entry(words / 4, 8, 18);
+        lil_multiply_pairs_row(pairs);
+    } else {
+        pairs->entry = loop_entry(words, 4, 6);
+        lil_multiply_pairs_1(pairs);
+    }
+    pairs->weights = weights;
+}
+
+#else
+
+void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
+    const int8_t *weights = pairs->weights;
+    const uint32_t channels = (uint32_t)(pairs->out_end - pairs->out);
+    for (uint32_t c = 0; c < channels; c += 2) {
+        for (uint32_t i = 0; i < 2 * pixels; i++) {
+            uint32_t lane = i / pixels;
+            uint32_t p = i % pixels;
+            int32_t sum = pairs->sums != NULL ? pairs->sums[c * pixels + i]
+                                              : lil_load_int32(pairs->bias + 4 * (c + lane));
+            for (uint32_t k = 0; k < words; k++) {
+                uint32_t word = lil_load_word(weights + 4 * k);
+                uint32_t taps = lane == 0 ? lil_sxtb16(word) : lil_sxtb16_odd(word);
+                sum = lil_smlad(taps, pairs->inputs[k * pixels + p], sum);
+            }
+            if (pairs->ending == LIL_KEEP) {
+                pairs->kept[c * pixels + i] = sum;
+                continue;
+            }
+            lil_narrowing narrowing =
+                lil_make_narrowing(lil_load_int32(pairs->multiplier + 4 * (c + lane)),
+                                   pairs->shift[c + lane], (pairs->twice_zero_point - 1) / 2);
+            pairs->out[c + lane + p * pairs->stride] =
+                pairs->ending == LIL_NARROW_ONCE
+                    ? lil_narrow_once(sum, &narrowing)
+                    : lil_narrow(sum, &narrowing, pairs->ending == LIL_NARROW_FROM_ZERO);
+        }
+        weights += 4 * words + pairs->gap;
+    }
+}
+
+#endif
+
+void lil_finish_pair(const lil_pairs *pairs, const lil_call *call, uint32_t first, uint32_t channel,
+                     uint32_t end, uint32_t words, uint32_t pixels) {
+    lil_channels channels = lil_load_channels(call->constants, call->output.channels);
+    int32_t sums[2 * LIL_BLOCK_PIXELS];
+    lil_pairs pair = *pairs;
+    pair.weights += channel / 2 * (4 * words + pairs->gap);
+    pair.bias += 4 * channel;
+    if (pairs->sums != NULL) {
+        pair.sums += channel * pixels;
+    }
+    pair.out_end = pair.out + 2;
+    pair.kept = sums;
+    pair.ending = LIL_KEEP;
+    lil_multiply_pairs(&pair, words, pixels);
+    for (uint32_t c = channel; c < lil_least(channel + 2, end - first); c++) {
+        for (uint32_t p = 0; p < pixels; p++) {
+            pairs->out[p * pairs->stride + c] =
+                lil_finish(&channels, first + c, sums[(c - channel) * pixels + p], call);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,227 @@
+/* Requantisation of eight sums at a time, exact.
+ *
+ * VQRDMULH is gemmlowp's doubling high multiply: ties go upwards, and it saturates for two operands
+ * of INT32_MIN only, of which a multiplier is none. VRSHL rounds ties upwards as well, where the
+ * specification has them away from zero: one less for a negative operand mends it. Results below
+ * the zero point are all that this concerns, so an operator whose activation starts there or above,
+ * as with ReLU, does without it. */
+#ifndef LIL_MVE_REQUANTIZE_H
+#define LIL_MVE_REQUANTIZE_H
+
+#include "../kernels.h"
+
+#include <arm_mve.h>
+
+/* The steps of an operator's requantisation. */
+enum lil_rounding {
+    LIL_ROUND_UP,       /* shifts right, with an activation that starts at the zero point */
+    LIL_ROUND_AWAY,     /* shifts right */
+    LIL_ROUND_GENERALLY /* any shift and activation */
+};
+
+/* What the outputs of one operator have in common. Sums are [pixel][4], of four channels. */
+typedef struct lil_narrowing {
+    uint16x8_t offsets; /* of two pixels' outputs, the even lanes being the first's */
+    uint32_t pixel_step;
+    int32_t zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+    enum lil_rounding rounding;
+} lil_narrowing;
+
+/* Requantisation parameters of four channels. */
+typedef struct lil_lanes {
+    int32x4_t bias;
+    int32x4_t multiplier;
+    int32x4_t shift;
+} lil_lanes;
+
+/* `pixel_step` bytes lie between the outputs of two pixels. */
+static inline lil_narrowing lil_make_narrowing(const lil_call *call, uint32_t pixel_step) {
+    lil_narrowing narrowing;
+    /* The even lanes are the first pixel's channels, the odd lanes the second's. */
+    uint16x8_t lanes = vidupq_n_u16(0, 1);
+    uint16x8_t second = vmulq_n_u16(vandq_u16(lanes, vdupq_n_u16(1)), (uint16_t)pixel_step);
+    narrowing.offsets = vaddq_u16(vshrq_n_u16(lanes, 1), second);
+    narrowing.pixel_step = pixel_step;
+    narrowing.zero_point = call->output.zero_point;
+    narrowing.activation_min = call->op.activation_min;
+    narrowing.activation_max = call->op.activation_max;
+    narrowing.rounding = LIL_ROUND_GENERALLY;
+    if (call->op.flags & LIL_SHIFTS_RIGHT && call->op.activation_min == INT8_MIN &&
+        call->op.activation_max == INT8_MAX) {
+        bool starts_at_zero = call->output.zero_point == INT8_MIN;
+        narrowing.rounding = starts_at_zero ? LIL_ROUND_UP : LIL_ROUND_AWAY;
+    }
+    return narrowing;
+}
+
+/* The parameters where the tables cannot be read as words. */
+static __attribute__((noinline)) lil_lanes lil_copy_lanes(const lil_channels *channels,
+                                                          uint32_t first, uint32_t count) {
+    int32_t bias[4] = {0};
+    int32_t multiplier[4] = {0};
+    int32_t shift[4] = {0};
+    for (uint32_t lane = 0; lane < count; lane++) {
+        bias[lane] = lil_bias(channels, first + lane);
+        multiplier[lane] = lil_load_int32(channels->multiplier + 4 * (first + lane));
+        shift[lane] = channels->shift[first + lane];
+    }
+    lil_lanes lanes = {vldrwq_s32(bias), vldrwq_s32(multiplier), vldrwq_s32(shift)};
+    return lanes;
+}
+
+/* Parameters of `count` channels, 1 to 4, from `first`. */
+static inline lil_lanes lil_load_lanes(const lil_channels *channels, uint32_t first,
+                                       uint32_t count) {
+    if ((uintptr_t)channels->bias % 4 != 0) {
+        return lil_copy_lanes(channels, first, count);
+    }
+    mve_pred16_t mask = vctp32q(count);
+    const int32_t *bias = (const int32_t *)(const void *)channels->bias + first;
+    const int32_t *multiplier = (const int32_t *)(const void *)channels->multiplier + first;
+    lil_lanes lanes = {vldrwq_z_s32(bias, mask), vldrwq_z_s32(multiplier, mask),
+                       vldrbq_z_s32(channels->shift + first, mask)};
+    return lanes;
+}
+
+/* Four sums, requantised but for zero point and activation. */
+static inline int32x4_t lil_rescale_lanes(int32x4_t sums, const lil_lanes *lanes,
+                                          enum lil_rounding rounding) {
+    int32x4_t values = vaddq_s32(sums, lanes->bias);
+    if (rounding == LIL_ROUND_GENERALLY) {
+        int32x4_t zero = vdupq_n_s32(0);
+        int32x4_t right = vminq_s32(lanes->shift, zero);
+        values = vshlq_s32(values, vmaxq_s32(lanes->shift, zero));
+        values = vqrdmulhq_s32(values, lanes->multiplier);
+        values = vqaddq_s32(values, vshrq_n_s32(vandq_s32(values, right), 31));
+        return vrshlq_s32(values, right);
+    }
+    values = vqrdmulhq_s32(values, lanes->multiplier);
+    if (rounding == LIL_ROUND_AWAY) {
+        values = vaddq_s32(values, vshrq_n_s32(values, 31));
+    }
+    return vrshlq_s32(values, lanes->shift);
+}
+
+static inline int32x4_t lil_activate_lanes(int32x4_t values, const lil_narrowing *narrowing) {
+    values = vaddq_n_s32(values, narrowing->zero_point);
+    values = vmaxq_s32(values, vdupq_n_s32(narrowing->activation_min));
+    return vminq_s32(values, vdupq_n_s32(narrowing->activation_max));
+}
+
+/* Requantises an even number of pixels, ROUND_UP. The compiler does not keep all of it in
+ * registers. */
+static inline __attribute__((always_inline)) void
+lil_narrow_up(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
+              const lil_narrowing *narrowing, int8_t *out) {
+    __asm__ volatile(
+        "dls lr, %[pairs]\n"
+        "1:\n\t"
+        "vldrw.32 q0, [%[sums]], #16\n\t"
+        "vadd.i32 q0, q0, %q[bias]\n\t"
+        "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
+        "vrshl.s32 q0, q0, %q[shift]\n\t"
+        "vldrw.32 q1, [%[sums]], #16\n\t"
+        "vadd.i32 q1, q1, %q[bias]\n\t"
+        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
+        "vrshl.s32 q1, q1, %q[shift]\n\t"
+        "vqmovnb.s32 q0, q0\n\t"
+        "vqmovnt.s32 q0, q1\n\t"
+        "vqadd.s16 q0, q0, %[zero_point]\n\t"
+        "vqmovnb.s16 q0, q0\n\t"
+        "vstrb.16 q0, [%[out], %q[offsets]]\n\t"
+        "add %[out], %[out], %[step]\n\t"
+        "le lr, 1b"
+        : [sums] "+r"(sums), [out] "+r"(out)
+        : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier), [shift] "w"(lanes->shift),
+          [offsets] "w"(narrowing->offsets), [zero_point] "r"(narrowing->zero_point),
+          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2)
+        : "q0", "q1", "lr", "memory");
+}
+
+/* The same with ROUND_AWAY. */
+static inline __attribute__((always_inline)) void
+lil_narrow_away(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
+                const lil_narrowing *narrowing, int8_t *out) {
+    __asm__ volatile(
+        "dls lr, %[pairs]\n"
+        "1:\n\t"
+        "vldrw.32 q0, [%[sums]], #16\n\t"
+        "vadd.i32 q0, q0, %q[bias]\n\t"
+        "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
+        "vshr.s32 q2, q0, #31\n\t"
+        "vadd.i32 q0, q0, q2\n\t"
+        "vrshl.s32 q0, q0, %q[shift]\n\t"
+        "vldrw.32 q1, [%[sums]], #16\n\t"
+        "vadd.i32 q1, q1, %q[bias]\n\t"
+        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
+        "vshr.s32 q2, q1, #31\n\t"
+        "vadd.i32 q1, q1, q2\n\t"
+        "vrshl.s32 q1, q1, %q[shift]\n\t"
+        "vqmovnb.s32 q0, q0\n\t"
+        "vqmovnt.s32 q0, q1\n\t"
+        "vqadd.s16 q0, q0, %[zero_point]\n\t"
+        "vqmovnb.s16 q0, q0\n\t"
+        "vstrb.16 q0, [%[out], %q[offsets]]\n\t"
+        "add %[out], %[out], %[step]\n\t"
+        "le lr, 1b"
+        : [sums] "+r"(sums), [out] "+r"(out)
+        : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier), [shift] "w"(lanes->shift),
+          [offsets] "w"(narrowing->offsets), [zero_point] "r"(narrowing->zero_point),
+          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2)
+        : "q0", "q1", "q2", "lr", "memory");
+}
+
+/* One pixel's four outputs, for the short ways of rounding. */
+static inline void lil_narrow_one(const int32_t *sums, const lil_lanes *lanes,
+                                  const lil_narrowing *narrowing, int8_t *out) {
+    /* ROUND_AWAY is right for ROUND_UP as well. */
+    int32x4_t values = lil_rescale_lanes(vldrwq_s32(sums), lanes, LIL_ROUND_AWAY);
+    values = vaddq_n_s32(values, narrowing->zero_point);
+    int16x8_t halves = vreinterpretq_s16_s32(values);
+    int8x16_t bytes = vreinterpretq_s8_s16(vqmovnbq_s32(halves, values));
+    bytes = vqmovnbq_s16(bytes, vreinterpretq_s16_s8(bytes));
+    vstrbq_s32(out, vreinterpretq_s32_s8(bytes));
+}
+
+/* Outputs of up to four channels, in any way of rounding. */
+static __attribute__((noinline)) void
+lil_narrow_generally(const int32_t *sums, uint32_t pixels, uint32_t channels,
+                     const lil_lanes *lanes, const lil_narrowing *narrowing, int8_t *out) {
+    mve_pred16_t mask = vctp32q(channels);
+    for (; pixels != 0; pixels--) {
+        int32x4_t values = vldrwq_s32(sums);
+        if (narrowing->rounding == LIL_ROUND_GENERALLY) {
+            values = lil_rescale_lanes(values, lanes, LIL_ROUND_GENERALLY);
+        } else {
+            values = lil_rescale_lanes(values, lanes, LIL_ROUND_AWAY);
+        }
+        vstrbq_p_s32(out, lil_activate_lanes(values, narrowing), mask);
+        sums += 4;
+        out += narrowing->pixel_step;
+    }
+}
+
+/* Requantises sums[pixels][4] and stores the outputs of `count` channels, 1 to 4, from `first`. */
+static __attribute__((noinline)) void lil_narrow_sums(const lil_channels *channels, uint32_t first,
+                                                      uint32_t count, const int32_t *sums,
+                                                      uint32_t pixels,
+                                                      const lil_narrowing *narrowing, int8_t *out) {
+    lil_lanes lanes = lil_load_lanes(channels, first, count);
+    if (count < 4 || narrowing->rounding == LIL_ROUND_GENERALLY) {
+        lil_narrow_generally(sums, pixels, count, &lanes, narrowing, out);
+        return;
+    }
+    uint32_t even = pixels & ~1u;
+    if (even != 0 && narrowing->rounding == LIL_ROUND_UP) {
+        lil_narrow_up(sums, even, &lanes, narrowing, out);
+    } else if (even != 0) {
+        lil_narrow_away(sums, even, &lanes, narrowing, out);
+    }
+    if (even != pixels) {
+        lil_narrow_one(sums + 4 * even, &lanes, narrowing, out + even * narrowing->pixel_step);
+    }
+}
+
+#endif
