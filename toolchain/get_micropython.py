@@ -245,13 +245,17 @@ def build_host_tools(tree: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(cache: Path) -> Iterator[None]:
-    """Hold the cache's lock, so that only one process fills it."""
-    with (cache / "micropython.lock").open("w") as lock:
+def locked(cache: Path, wanted: str = "MicroPython") -> Iterator[None]:
+    """Hold the cache's lock for what is wanted, so that only one process fetches it."""
+    with (cache / f"{wanted.lower()}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for another process that is fetching MicroPython ...", flush=True)
+            print(
+                f"Waiting for another process that is fetching {wanted} ...",
+                file=sys.stderr,
+                flush=True,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
