@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ARCH ?= x64
 FUZZ_SECONDS ?= 60
+MODELS ?= $(or $(LILLIPUT_MODELS),../shared/models)
 
 ROOT := $(CURDIR)
 BIN := $(ROOT)/.venv/bin
@@ -14,15 +15,32 @@ MICROPYTHON := build/micropython
 STANDARD_PORT := $(MICROPYTHON)/ports/unix/build-standard/micropython
 USERMOD_PORT := build/micropython-usermod/micropython
 NATMOD := dist/$(ARCH)-6.3/_lilliput.mpy
+NATMOD_ARCHES := x64 x86 armv6m armv7m armv7emsp armv7emdp rv32imc
+EMULATORS := build/emulators
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+FIRMWARE = build/firmware/$1/firmware.elf
+FIRMWARE_SOURCES := $(wildcard boards/emulated/* boards/emulated/*/*)
+BOARD ?= $(patsubst boards/emulated/%/board.mk,%,$(wildcard boards/emulated/*/board.mk))
+FIRMWARE_CACHE := $(or $(LILLIPUT_CACHE),$(HOME)/.cache/lilliput)/firmware-$(VERSION)
 EXTENSION := host/_lilliput.abi3.so
 
 BINDINGS := native_modules/bindings/generate.py native_modules/bindings/functions.toml
 CORE := $(wildcard native_modules/core native_modules/core/*.[ch]) \
-        $(wildcard native_modules/core/kernels native_modules/core/kernels/*.[ch])
-C_FILES := $(filter %.c %.h,$(CORE)) $(wildcard native_modules/natmod/*.c tests/*/*.[ch])
+        $(wildcard native_modules/core/kernels native_modules/core/kernels/*.[ch]) \
+        $(wildcard native_modules/core/kernels/*/ native_modules/core/kernels/*/*.[ch])
+C_FILES := $(filter %.c %.h,$(CORE)) $(wildcard native_modules/natmod/*.c tests/*/*.[ch] bench/emulation/*/*.[ch]) \
+           $(filter-out %/qstrdefsport.h,$(wildcard boards/emulated/*.[ch] boards/emulated/*/*.[ch]))
 
 UNIX_PORT_FLAGS := FROZEN_MANIFEST= MICROPY_PY_FFI=0 MICROPY_PY_SSL=0 MICROPY_PY_BTREE=0 \
                    MICROPY_SSL_MBEDTLS=0 COPT=-O2
+
+WITH_EMULATORS := PATH="$(ROOT)/$(EMULATORS):$$PATH"
+MAKE_NATMOD = $(WITH_EMULATORS) $(MAKE) --no-print-directory -C native_modules/natmod \
+              MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python
+
+# What the tests run on in every build; the others run where `make firmware` has built them.
+TESTED_FIRMWARE = $(foreach name,cortex-m3 cortex-m3-usermod cortex-m4 cortex-m4-usermod cortex-m7 \
+                    cortex-m7-usermod rv32,$(call FIRMWARE,$(name)))
 
 # Native modules exist for x86-64 Unix ports only; elsewhere the module is built into the port.
 ifeq ($(shell uname -m),x86_64)
@@ -40,7 +58,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup natmod unix usermod demo test test-all bench fuzz lint format clean distclean
+.PHONY: help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,23 +66,44 @@ help: ## list the targets
 setup: $(EXTENSION) $(RUNNER) $(STANDARD_PORT) ## install the tools into .venv and build what they run
 	@:
 
-natmod: $(NATMOD) ## build the native .mpy module for ARCH into dist/
+ifdef KERNELS
+natmod: setup
+	@$(MAKE_NATMOD) ARCH=$(ARCH) KERNELS="$(abspath $(KERNELS))"
+else
+natmod: $(NATMOD) ## build the native .mpy module for ARCH into dist/; KERNELS=A.lil: with A's only
+endif
+
+natmods: $(NATMOD_ARCHES:%=dist/%-6.3/_lilliput.mpy) ## build the native modules of all architectures
+	@if command -v xtensa-esp32-elf-gcc >/dev/null; then $(MAKE) natmod ARCH=xtensawin; \
+	else echo "xtensawin: skipped, because xtensa-esp32-elf-gcc (from ESP-IDF) is not on PATH"; fi
+
+wheel: natmods ## build a wheel of the host package, with the native modules in it
+	$(BIN)/python -m pip --disable-pip-version-check -q wheel --no-build-isolation --no-deps -w dist .
 
 unix: $(STANDARD_PORT) ## fetch MicroPython, build mpy-cross and the standard Unix port
+
+emulators: $(EMULATORS) ## fetch cross compilers and QEMU, or find them on PATH; link build/emulators to them
+	@:
+
+firmware: $(foreach board,$(BOARD),$(call FIRMWARE,$(board)) $(call FIRMWARE,$(board)-usermod)) ## build emulated BOARDs' firmware, without and with the user C module
 
 usermod: $(USERMOD_PORT) ## build the Unix port with Lilliput as a user C module
 
 demo: setup $(STAMPS)/models ## find the face in a photograph, in MicroPython
 	@$(BIN)/python demo/face.py
 
-test: setup $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests
+test: setup natmods $(USERMOD_PORT) $(TESTED_FIRMWARE) $(STAMPS)/models $(STAMPS)/test ## run the tests
 	LILLIPUT_TEST_PROFILE=fast $(BIN)/python -m pytest tests
 
-test-all: setup $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
+test-all: setup natmods firmware $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
 	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest tests
 
-bench: setup ## measure the planner on the published models, into docs/planner_table.md
-	$(BIN)/python bench/planner.py $${LILLIPUT_MODELS:-../shared/models}
+bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and bench/instructions.json
+	$(BIN)/python bench/planner.py $(MODELS)
+	$(BIN)/python bench/benchmark.py --models $(MODELS)
+
+bench-check: setup $(STAMPS)/test ## fail when a model needs more instructions than were written down
+	$(BIN)/python bench/check.py --models $(MODELS)
 
 fuzz: setup $(STAMPS)/test ## fuzz the model file's verifier for FUZZ_SECONDS
 	$(BIN)/python -m pytest -q tests/c
@@ -73,7 +112,7 @@ fuzz: setup $(STAMPS)/test ## fuzz the model file's verifier for FUZZ_SECONDS
 lint: setup $(STAMPS)/test ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy host/lilliput toolchain native_modules/bindings/generate.py
+	$(BIN)/mypy host/lilliput toolchain bench native_modules/bindings/generate.py
 	@if command -v clang-format >/dev/null; then clang-format --dry-run --Werror $(C_FILES); \
 	else echo "clang-format is not installed: C style not checked"; fi
 
@@ -127,11 +166,35 @@ $(EXTENSION): $(CORE) $(BINDINGS) | $(STAMPS)/project
 $(STANDARD_PORT):
 	@$(PYTHON) toolchain/get_micropython.py --link $(MICROPYTHON)
 
-dist/%-6.3/_lilliput.mpy: $(CORE) $(BINDINGS) native_modules/natmod/Makefile \
-                          native_modules/natmod/libc_shims.c | $(STAMPS)/base $(STANDARD_PORT)
-	@$(MAKE) --no-print-directory -C native_modules/natmod ARCH=$* \
-	  MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python
+dist/%-6.3/_lilliput.mpy: $(CORE) $(BINDINGS) $(wildcard native_modules/natmod/*) \
+                          $(wildcard device/lilliput/*.py) | $(STAMPS)/base $(STANDARD_PORT)
+	@$(MAKE_NATMOD) ARCH=$*
 	@touch $@
+
+$(patsubst %,dist/%-6.3/_lilliput.mpy,$(filter-out x64 x86,$(NATMOD_ARCHES))): | $(EMULATORS)
+
+$(EMULATORS):
+	@$(PYTHON) toolchain/get_emulators.py --link $@
+
+# The copy is for an installed Lilliput, which has no source tree to look in.
+define BUILD_FIRMWARE
+@echo "Building firmware $2 ..."
+@mkdir -p build/firmware $(FIRMWARE_CACHE)
+@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
+  -C boards/emulated BOARD=$1 BUILD=$(ROOT)/build/firmware/$2 USER_C_MODULES=$3 \
+  MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python >build/firmware/$2.log 2>&1 \
+  || { cat build/firmware/$2.log; exit 1; }
+@cp $@ $(FIRMWARE_CACHE)/$2.elf
+@touch $@
+endef
+
+build/firmware/%-usermod/firmware.elf: $(FIRMWARE_SOURCES) $(CORE) $(BINDINGS) \
+                                       native_modules/usermod/micropython.mk \
+                                       | $(EMULATORS) $(STAMPS)/base $(STANDARD_PORT)
+	$(call BUILD_FIRMWARE,$*,$*-usermod,$(ROOT)/native_modules)
+
+build/firmware/%/firmware.elf: $(FIRMWARE_SOURCES) | $(EMULATORS) $(STAMPS)/base $(STANDARD_PORT)
+	$(call BUILD_FIRMWARE,$*,$*,)
 
 $(USERMOD_PORT): $(CORE) $(BINDINGS) native_modules/usermod/micropython.mk | $(STAMPS)/base $(STANDARD_PORT)
 	@echo "Building the Unix port with the user C module ..."

@@ -40,6 +40,7 @@ _ZERO_POINT = const(3)
 _DTYPE = const(4)
 
 _SEQUENCES = (list, tuple)
+_WHOLE = (bytes, bytearray, memoryview, array, list, tuple)
 _DTYPES = ("int8", "int32")
 _TYPECODES = ("b", "i")
 
@@ -129,7 +130,9 @@ class Model:
         With several outputs, out and what is returned are lists.
         ValueError: x or out has a type or a size that the model does not take.
         """
-        if hasattr(x, "readinto"):
+        if isinstance(x, _WHOLE):  # first, because it is what a loop of inferences passes
+            self._run(x, raw)
+        elif hasattr(x, "readinto"):
             self._feed_all(self._rows(x.readinto), raw)
         elif callable(x):
             self._feed_all(self._rows(x), raw)
@@ -349,12 +352,20 @@ def _read(file, size, path):
         head = file.read(128)
     except MemoryError:
         head = b""
+    hold = None
     is_model = len(head) == 128 and head[:4] == b"LIL\x1a"
     if is_model and _lilliput.field(head, _IS_PAGED, 0):
         front = _lilliput.field(head, _FRONT_BYTES, 0)
         if 0 < front < size:
             size = front
+            gc.collect()
+            try:
+                # The arena needs one piece of the heap: the front is to lie beside its place.
+                hold = bytearray(_lilliput.field(head, _ARENA_BYTES, 0))
+            except (MemoryError, ValueError, OverflowError):
+                pass
     data = _allocate(size, "model '%s' (put it in a ROMFS, or convert it with --paged)" % path)
+    del hold
     file.seek(0)
     if file.readinto(data) != size:
         raise OSError(5, "cannot read model '%s' whole" % path)

@@ -1,7 +1,8 @@
-"""Running a `.lil` on this machine: in this Python, or in MicroPython's Unix port."""
+"""Running a `.lil`: in this Python, in MicroPython's Unix port, or on an emulated board."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import tempfile
@@ -56,11 +57,12 @@ class Ports:
 
 @dataclass(frozen=True)
 class Inference:
-    """Raw output tensors in their shapes, and what it took."""
+    """Raw output tensors in their shapes, and what it took; instructions where they are counted."""
 
     outputs: list[np.ndarray]
     milliseconds: float
     arena_bytes: int
+    instructions: int | None = None
 
 
 def read_model(path: Path) -> bytes:
@@ -112,24 +114,80 @@ def run_on_unix(data: bytes, inputs: Sequence[np.ndarray]) -> Inference:
     """
     from . import unixport
 
-    ports = ports_of(data)
-    script = resources.files(__package__).joinpath("run_in_micropython.py").read_text()
     with tempfile.TemporaryDirectory(prefix="lilliput-") as name:
         folder = Path(name)
-        (folder / "model.lil").write_bytes(data)
-        request = []
-        for index, array in enumerate(inputs):
-            (folder / f"input{index}.bin").write_bytes(array.tobytes())
-            request.append([f"input{index}.bin", _TYPECODES[array.dtype]])
-        (folder / "request.json").write_text(json.dumps({"inputs": request}))
-        (folder / "main.py").write_text(script)
-        told = json.loads(unixport.run(folder / "main.py", cwd=folder))
-        outputs = [
-            np.frombuffer((folder / f"output{index}.bin").read_bytes(), port.dtype)
-            for index, port in enumerate(ports.outputs)
-        ]
-    shaped = [array.reshape(port.shape) for array, port in zip(outputs, ports.outputs, strict=True)]
-    return Inference(shaped, told["microseconds"] / 1e3, told["arena_bytes"])
+        for path, content in _request(data, inputs).items():
+            (folder / path).write_bytes(content)
+        (folder / "main.py").write_text(_script())
+        printed = unixport.run(folder / "main.py", cwd=folder)
+    return _inference(data, json.loads(printed))
+
+
+def run_on_emulated_board(
+    name: str,
+    data: bytes,
+    inputs: Sequence[np.ndarray],
+    *,
+    heap_bytes: int | None = None,
+    native_module_built_in: bool = False,
+    architecture: str | None = None,
+) -> Inference:
+    """One inference on an emulated board, its files in the board's ROMFS.
+
+    name, heap_bytes, native_module_built_in: see `emulation.emulated_board`. architecture: of the
+    native module, by default the board's own. The emulator counts one nanosecond for an
+    instruction, so the inference's instructions are known too, to 1000.
+    Raises RuntimeError when firmware, QEMU or the native module is missing, or with what the board
+    says when it fails; ValueError for an unknown name, or when the model does not fit.
+    """
+    from .deployment.connection import Board
+    from .deployment.romfs import write_image
+    from .emulation import BOARDS, emulated_board
+    from .unixport import find_device_package, find_natmod
+
+    files = _request(data, inputs)
+    for source in find_device_package().glob("*.py"):
+        files[f"lib/lilliput/{source.name}"] = source.read_bytes()
+    if not native_module_built_in and name in BOARDS:
+        files["lib/_lilliput.mpy"] = find_natmod(architecture or BOARDS[name].natmod).read_bytes()
+    with (
+        emulated_board(
+            name,
+            heap_bytes=heap_bytes,
+            native_module_built_in=native_module_built_in,
+            romfs=write_image(files),
+            arguments=("-icount", "shift=0"),
+        ) as port,
+        Board(port) as board,
+    ):
+        board.restart()
+        printed = board.execute(f'import os\nos.chdir("/rom")\n{_script()}', timeout=600.0)
+    told = json.loads(printed)
+    return _inference(data, told, instructions=1000 * told["microseconds"])
+
+
+def _script() -> str:
+    return resources.files(__package__).joinpath("run_in_micropython.py").read_text()
+
+
+def _request(data: bytes, inputs: Sequence[np.ndarray]) -> dict[str, bytes]:
+    """What the script finds in its folder."""
+    files = {"model.lil": data}
+    request = []
+    for index, array in enumerate(inputs):
+        files[f"input{index}.bin"] = array.tobytes()
+        request.append([f"input{index}.bin", _TYPECODES[array.dtype]])
+    files["request.json"] = json.dumps({"inputs": request}).encode()
+    return files
+
+
+def _inference(data: bytes, told: dict[str, Any], instructions: int | None = None) -> Inference:
+    """What the script printed, as the arrays that it stands for."""
+    outputs = [
+        np.frombuffer(base64.b64decode(text), port.dtype).reshape(port.shape)
+        for text, port in zip(told["outputs"], ports_of(data).outputs, strict=True)
+    ]
+    return Inference(outputs, told["microseconds"] / 1e3, told["arena_bytes"], instructions)
 
 
 def best_classes(output: np.ndarray, ports: Ports, count: int) -> list[tuple[str, float]]:

@@ -1,11 +1,12 @@
-"""Runs one inference in MicroPython for `lilliput run --on unix`, in a folder made for it.
+"""Runs one inference in MicroPython for `lilliput run --on`, in a folder made for it.
 
 The folder holds `model.lil`, the inputs, and `request.json` with their files and typecodes. The
-raw outputs go to `output0.bin` and on, what else there is to tell goes to standard output as JSON.
+raw outputs, as base64, and what else there is to tell go to standard output as one line of JSON.
 """
 
-# ruff: noqa: PTH123, UP031 (MicroPython has no pathlib)
+# ruff: noqa: PTH123 (MicroPython has no pathlib)
 
+import binascii
 import json
 import time
 from array import array
@@ -23,7 +24,6 @@ outputs = [port.buffer() for port in model.outputs]
 started = time.ticks_us()  # type: ignore[attr-defined]
 model.infer(inputs, outputs if len(outputs) > 1 else outputs[0])
 microseconds = time.ticks_diff(time.ticks_us(), started)  # type: ignore[attr-defined]
-for index, values in enumerate(outputs):
-    with open("output%d.bin" % index, "wb") as file:
-        file.write(values)
-print(json.dumps({"microseconds": microseconds, "arena_bytes": model.arena_bytes}))
+told = {"microseconds": microseconds, "arena_bytes": model.arena_bytes}
+told["outputs"] = [str(binascii.b2a_base64(bytes(values)), "ascii") for values in outputs]
+print(json.dumps(told))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .. import __version__
-from .console import Parser, byte_count, fail
+from .console import Parser, board_profile, byte_count, emulated_core, fail, macs_ratio, run_place
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -28,6 +28,11 @@ def parser() -> Parser:
     _add_plan(commands)
     _add_inspect(commands)
     _add_run(commands)
+    _add_emulate(commands)
+    _add_deploy(commands)
+    _add_boards(commands)
+    _add_probe(commands)
+    _add_bench(commands)
     return top
 
 
@@ -113,15 +118,28 @@ def _add_convert(commands: Commands) -> None:
         type=byte_count,
         help="fail when the arena is larger: 65536, 64K, 1M",
     )
+    _add_board(command)
     command.add_argument(
         "--paged",
         action="store_true",
         help="read weights from the file as they are needed, for boards without ROMFS",
     )
+    _add_max_macs(command)
     command.add_argument(
         "--report", action="store_true", help="print the quantisation error of every layer"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_max_macs(command: Parser) -> None:
+    command.add_argument(
+        "--max-macs",
+        metavar="RATIO",
+        type=macs_ratio,
+        default=1.0,
+        help="allow patches that compute their borders twice: at most so many times the model's "
+        "multiply-accumulates, such as 1.1 (default: 1)",
+    )
 
 
 def _add_plan(commands: Commands) -> None:
@@ -136,13 +154,21 @@ def _add_plan(commands: Commands) -> None:
         "--sram",
         metavar="BYTES",
         type=byte_count,
-        help="choose the plan that reads the least flash in an arena of so many bytes: 65536, 64K",
+        help="choose the plan that computes, then reads from flash, the least in an arena of so "
+        "many bytes: 65536, 64K",
     )
+    _add_board(command)
     command.add_argument(
         "--input",
         choices=("fed", "resident"),
         help="fed from the caller's buffer or row by row, or in the arena (default: both)",
     )
+    command.add_argument(
+        "--paged",
+        action="store_true",
+        help="plan weights that are read from the file into the arena, segment by segment",
+    )
+    _add_max_macs(command)
     command.add_argument(
         "--plot", metavar="OUT.png", type=Path, help="draw the arena over time, and the front"
     )
@@ -179,9 +205,17 @@ def _add_run(commands: Commands) -> None:
     )
     command.add_argument(
         "--on",
-        choices=("host", "unix"),
+        metavar="PLACE",
+        type=run_place,
         default="host",
-        help="in this Python, or in MicroPython's Unix port through the native module",
+        help="host: in this Python (the default); unix: in MicroPython's Unix port; qemu:CORE: on "
+        "an emulated board, such as qemu:cortex-m7",
+    )
+    command.add_argument(
+        "--as",
+        dest="profile",
+        metavar="BOARD",
+        help="with qemu:CORE, give the emulated board the free heap of this one: pico2",
     )
     command.add_argument(
         "--output",
@@ -193,6 +227,120 @@ def _add_run(commands: Commands) -> None:
         "--top", metavar="K", type=int, default=5, help="print the K best classes (default: 5)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_emulate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "emulate",
+        help="start an emulated board that mpremote can talk to",
+        description="Starts MicroPython on a processor that QEMU emulates, prints its serial port "
+        "and runs it until Ctrl-C. Without BOARD, lists what can be emulated.",
+    )
+    command.add_argument("board", metavar="BOARD", nargs="?", help="such as cortex-m4")
+    command.add_argument(
+        "--as",
+        dest="profile",
+        metavar="BOARD",
+        help="give it the free heap, file system and ROMFS of this one: pico2, or a .toml file",
+    )
+    command.add_argument(
+        "--user-module", action="store_true", help="take the firmware with Lilliput built in"
+    )
+
+
+def _add_deploy(commands: Commands) -> None:
+    command = commands.add_parser(
+        "deploy",
+        help="put a model on a board, and run it there",
+        description="Copies Lilliput and a model to a board that runs MicroPython, only what is "
+        "not there yet, runs the model once and compares its output with this computer's.",
+    )
+    command.add_argument(
+        "model", metavar="MODEL", type=Path, help="a .lil file, or a model to convert for the board"
+    )
+    place = command.add_mutually_exclusive_group()
+    _add_port(place)
+    place.add_argument(
+        "--on", metavar="qemu:CORE", type=emulated_core, help="an emulated board: qemu:cortex-m4"
+    )
+    command.add_argument(
+        "--as",
+        dest="profile",
+        metavar="BOARD",
+        type=board_profile,
+        help="with --on, give the emulated board the memory of this one: pico2",
+    )
+    command.add_argument(
+        "--name", metavar="NAME.lil", help="the model's file on the board (default: as here)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_boards(commands: Commands) -> None:
+    command = commands.add_parser(
+        "boards",
+        help="list board profiles, and what is connected",
+        description="Lists the boards that --board knows, with what their stock firmware leaves "
+        "for a model, and the serial ports that boards are connected to.",
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_probe(commands: Commands) -> None:
+    command = commands.add_parser(
+        "probe",
+        help="measure a connected board",
+        description="Measures the free heap and the file systems of a connected board.",
+    )
+    _add_port(command)
+    command.add_argument(
+        "-o", "--output", metavar="BOARD.toml", type=Path, help="write a profile for --board"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_bench(commands: Commands) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="measure what an inference costs",
+        description="Counts the instructions of an inference on an emulated core, which are the "
+        "same on every computer, or takes its time on a connected board.",
+    )
+    command.add_argument("model", metavar="MODEL", type=Path, help="a .lil file, or a model")
+    place = command.add_mutually_exclusive_group()
+    place.add_argument(
+        "--on", metavar="qemu:CORE", type=emulated_core, help="such as qemu:cortex-m7"
+    )
+    _add_port(place)
+    command.add_argument(
+        "--repeats",
+        metavar="N",
+        type=int,
+        default=5,
+        help="inferences on a board, of which the median counts (default: 5)",
+    )
+    command.add_argument(
+        "--per-op", action="store_true", help="count each operator (on an emulated core)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_board(command: Parser) -> None:
+    command.add_argument(
+        "--board",
+        metavar="BOARD",
+        type=board_profile,
+        help="plan for the memory of this board: one that `lilliput boards` lists, or a .toml file "
+        "that `lilliput probe` wrote",
+    )
+
+
+def _add_port(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--port",
+        metavar="P",
+        help="the board's serial port, such as /dev/ttyACM0 (default: the only board connected)",
+    )
 
 
 if __name__ == "__main__":

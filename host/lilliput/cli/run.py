@@ -1,4 +1,4 @@
-"""`lilliput run`: one inference on this machine."""
+"""`lilliput run`: one inference on this machine, or on a board that it emulates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import execution
+from ..boards import profile
 from ..samples import read_input
 from .console import plain_table, shape_text, size_text, wide_console
 
@@ -19,8 +20,7 @@ def run(options: argparse.Namespace) -> None:
     data = execution.read_model(options.model)
     ports = execution.ports_of(data)
     inputs = read_input(options.input, [port.shape for port in ports.inputs], ports.input_names)
-    engine = execution.run_on_unix if options.on == "unix" else execution.run_on_host
-    inference = engine(data, inputs)
+    inference = _infer(options, data, inputs)
     if options.output is not None:
         write_outputs(options.output, inference.outputs)
     best = execution.best_classes(inference.outputs[0], ports, options.top)
@@ -28,6 +28,20 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(_summary(options, inference, ports, best)))
     else:
         _print(options, inference, ports, best)
+
+
+def _infer(
+    options: argparse.Namespace, data: bytes, inputs: list[np.ndarray]
+) -> execution.Inference:
+    """Runs it where --on says. Raises ValueError for --as without an emulated board."""
+    place, _, core = options.on.partition(":")
+    if options.profile and place != "qemu":
+        raise ValueError("--as is for emulated boards: use it with --on qemu:cortex-m7")
+    if place == "qemu":
+        heap_bytes = profile(options.profile).heap_bytes if options.profile else None
+        return execution.run_on_emulated_board(core, data, inputs, heap_bytes=heap_bytes)
+    engine = execution.run_on_unix if place == "unix" else execution.run_on_host
+    return engine(data, inputs)
 
 
 def write_outputs(path: Path, outputs: list[np.ndarray]) -> None:
@@ -55,6 +69,7 @@ def _summary(
     return {
         "on": options.on,
         "milliseconds": inference.milliseconds,
+        "instructions": inference.instructions,
         "arena_bytes": inference.arena_bytes,
         "outputs": [
             {"shape": list(array.shape), "dtype": str(array.dtype)} | port.as_json()
@@ -83,7 +98,10 @@ def _print(
             figures = (f"{value:.4g}" for value in (reals.min(), reals.max(), reals.mean()))
             table.add_row(str(index), shape_text(port.shape), *figures)
         console.print(table)
+    arena = size_text(inference.arena_bytes)
+    if inference.instructions is not None:
+        count = f"{inference.instructions / 1e6:.1f} M instructions"
+        console.print(f"{count} on the emulated {options.on.partition(':')[2]}, arena {arena}")
+        return
     where = "MicroPython's Unix port" if options.on == "unix" else "this Python"
-    console.print(
-        f"{inference.milliseconds:.1f} ms in {where}, arena {size_text(inference.arena_bytes)}"
-    )
+    console.print(f"{inference.milliseconds:.1f} ms in {where}, arena {arena}")

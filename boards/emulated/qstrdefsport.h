@@ -1,0 +1,3 @@
+Q(/lib)
+Q(/rom)
+Q(/rom/lib)
