@@ -1,5 +1,5 @@
 # The kernels that gain from -O2, by their paths below this folder: those with inline functions in
 # their loops. The others are as fast with -Os, and a native module's text is RAM on a board.
 HOT_KERNELS := convolution.c depthwise.c elementwise.c fully_connected.c mean.c pool.c \
-               dsp/depthwise.c mve/%.c
+               dsp/depthwise%.c mve/%.c
 HOT_KERNELS := $(addprefix core/kernels/,$(HOT_KERNELS))

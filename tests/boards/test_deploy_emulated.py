@@ -13,7 +13,7 @@ from small_models import int8_tflite
 from lilliput import convert, load
 from lilliput.boards import profile
 from lilliput.cli.app import main
-from lilliput.deployment import Board, BoardError, deploy
+from lilliput.deployment import Board, deploy
 from lilliput.emulation import EmulationError, emulated_board
 
 # What stands in for a core: the M3 executes the code of the M0+, the M4 that of the M33, whose
@@ -63,12 +63,6 @@ def test_a_stock_pico_runs_visual_wake_words(models: Path, tmp_path: Path) -> No
         assert answer_on_board(port, done.model, size) == answer_here(model, size)
 
 
-@pytest.mark.xfail(
-    raises=BoardError,
-    strict=True,
-    reason="the page of the last fully connected layer (393 KB) leaves no piece of 470 KB of heap "
-    "for the front: its outputs must be read in several pages",
-)
 def test_a_stock_pico_2_runs_mcunetv2_from_a_paged_file(models: Path, tmp_path: Path) -> None:
     model = tmp_path / "mcunetv2_large.lil"
     source = models / "mcunetv2_large.tflite"

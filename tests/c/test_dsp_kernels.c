@@ -12,6 +12,9 @@
 #undef LIL_HAS_DSP
 #define LIL_HAS_DSP 1
 #include "kernels/dsp/depthwise.c"
+#include "kernels/dsp/depthwise_3x3.c"
+#include "kernels/dsp/depthwise_general.c"
+#include "kernels/dsp/depthwise_strips.c"
 #include "kernels/dsp/elementwise.c"
 #include "kernels/dsp/mean.c"
 #include "kernels/dsp/pool.c"

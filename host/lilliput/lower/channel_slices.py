@@ -20,8 +20,8 @@ def channel_slice(step: Step, channels: int, begin: int, end: int) -> bytes:
         return constants  # the same for all channels
     if step.kind == "PRELU":
         return constants[2 * begin : 2 * end]
-    window = step.parameters.get("window", {})
-    if step.kind not in {"CONVOLUTION", "DEPTHWISE_CONVOLUTION"} or window.get("groups") != 1:
+    groups = step.parameters.get("window", {}).get("groups", 1)
+    if step.kind not in {"CONVOLUTION", "DEPTHWISE_CONVOLUTION", "FULLY_CONNECTED"} or groups != 1:
         raise ValueError(f"{step.kind} {step.name} cannot be cut between its channels")
     header = b"".join(
         constants[field * channels + size * begin : field * channels + size * end]

@@ -1,4 +1,4 @@
-"""Chooses which runs of steps to rewrite, for less memory: in patches, or in groups of channels.
+"""Chooses which steps to rewrite, for less memory: in patches, in groups of channels, in slices.
 
 A schedule is cut into parts: plain segments, as `search.py` finds them, and runs that are
 rewritten. What crosses the cuts is held whole, so each part's bytes depend on itself alone, and
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..format.constants import CONSTANTS_ALIGNMENT
 from ..program import Program
 from .channel_groups import Grouping, extra_macs, group, groupings, needed_bytes
 from .dataflow import Dataflow, dataflow
+from .output_slices import PARTS, Slicing, can_slice, slice_outputs
 from .packing import align
 from .patches import Patching, fed_inputs, largest_patch, patch, patched_macs, runs
 from .plan import Segment
@@ -27,6 +29,9 @@ _WORTHWHILE = 0.5
 """Of the least plain peak: runs that plain segments do with less are left alone."""
 
 
+Rewriting = Patching | Grouping | Slicing
+
+
 @dataclass(frozen=True)
 class Part:
     """Steps `first` to `end` (exclusive): the most bytes alive, the multiply-accumulates beyond
@@ -36,7 +41,7 @@ class Part:
     end: int
     bytes: int
     extra: int
-    rewriting: Patching | Grouping | None = None
+    rewriting: Rewriting | None = None
 
 
 def rewritten_programs(
@@ -55,6 +60,8 @@ def rewritten_programs(
     allowed = int((max_macs - 1) * program.macs)
     limit = plain.least_peak()
     parts = [*_plain_parts(plain, limit), *_grouped_parts(flow, limit, allowed, paged)]
+    if paged:
+        parts += _sliced_parts(flow, plain)
     if allowed > 0:
         parts += _patched_parts(flow, plain, allowed, streams_input, paged)
     choices = _trade_offs(len(program.steps), parts, limit, allowed)
@@ -84,6 +91,20 @@ def _grouped_parts(flow: Dataflow, limit: int, allowed: int, paged: bool) -> Ite
             needed += constants_bytes(flow, Segment(block.first, block.end - block.first))
         if needed < limit:
             yield Part(block.first, block.end, needed, extra, grouping)
+
+
+def _sliced_parts(flow: Dataflow, plain: Search) -> Iterator[Part]:
+    """Fully connected steps whose weights take several pages, one after the other."""
+    limit = plain.least_peak()
+    for index, step in enumerate(flow.program.steps):
+        if not can_slice(flow.program, step):
+            continue
+        alone = next(c for c in plain.ending[index + 1] if c.first == index)
+        weights = len(step.constants)
+        for parts in PARTS:
+            needed = alone.bytes - weights + weights // parts + CONSTANTS_ALIGNMENT
+            if needed < limit:
+                yield Part(index, index + 1, needed, 0, Slicing(index, parts))
 
 
 def _patched_parts(
@@ -138,7 +159,7 @@ def _held_bytes(flow: Dataflow, first: int, end: int, fed: frozenset[int]) -> tu
     return beside, read
 
 
-Rewritings = tuple[Patching | Grouping, ...]
+Rewritings = tuple[Rewriting, ...]
 
 
 def _trade_offs(count: int, parts: list[Part], limit: int, allowed: int) -> list[Rewritings]:
@@ -184,6 +205,8 @@ def _rewritten(program: Program, rewritings: Rewritings, streams_input: bool) ->
     for rewriting in reversed(rewritings):
         if isinstance(rewriting, Grouping):
             program = group(program, rewriting)
+        elif isinstance(rewriting, Slicing):
+            program = slice_outputs(program, rewriting)
         else:
             program = patch(program, rewriting, streams_input=streams_input)
     return program
