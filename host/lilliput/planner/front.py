@@ -17,7 +17,7 @@ from .scratch import scratch_bytes
 from .search import Candidate, as_segments, search
 
 _MOST_POINTS = 12  # placed for each way of input, without patches
-_PATIENCE = 300  # with which all but the smallest are packed
+_PATIENCE = 300  # with which all but the smallest and the largest are packed
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _streamed(program: Program, scratch: tuple[int, ...], way: Way) -> list[Poin
         operator_by_operator(flow, streams_input=way.streams_input),
         *(as_segments(choice) for choice in _spread(found.trade_offs())),
     ]
-    patience = [_PATIENCE] * (len(schedules) - 1) + [PATIENCE]
+    patience = [PATIENCE, *[_PATIENCE] * (len(schedules) - 2), PATIENCE][-len(schedules) :]
     return [
         _point(flow, segments, scratch, way, effort, program.macs)
         for segments, effort in zip(schedules, patience, strict=True)
