@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,10 @@ def test_a_stock_pico_runs_visual_wake_words(models: Path, tmp_path: Path) -> No
         assert answer_on_board(port, done.model, size) == answer_here(model, size)
 
 
+@pytest.mark.skipif(
+    os.environ.get("LILLIPUT_TEST_PROFILE") != "all",
+    reason="copies 2 MB through an emulated serial port: run by `make test-all`",
+)
 def test_a_stock_pico_2_runs_mcunetv2_from_a_paged_file(models: Path, tmp_path: Path) -> None:
     model = tmp_path / "mcunetv2_large.lil"
     source = models / "mcunetv2_large.tflite"
