@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lilliput.passes.simplify import simplify
 from lilliput.planner import BudgetError, Schedule, plan
 from lilliput.planner.patches import Patching, patch, patched_macs, runs
 from lilliput.planner.schedule import order_inputs
-from lilliput.program import Program
+from lilliput.program import Edge, FeatureMap, Port, Program, Step
 
 GRAPHS = max(settings().max_examples // 5, 1)
 LOCAL = [
@@ -90,6 +91,21 @@ def test_patches_change_no_bit() -> None:
 
     check()
     assert min(seen.values()) >= GRAPHS // 10, seen
+
+
+def test_pixels_side_by_side_are_no_run() -> None:
+    """A concatenation of pixels along the width depends on all of them, wherever a patch is."""
+    maps = [
+        FeatureMap(f"pixel {i}", 1, 1, 2, constant=np.zeros((1, 1, 2), np.int8)) for i in (0, 1)
+    ]
+    maps += [FeatureMap(name, 1, 2, 2) for name in ("input", "row", "sum")]
+    steps = (
+        Step("INPUT", "input", 2, parameters={"patch": {"input": 0}}),
+        Step("CONCATENATE", "row", 3, (Edge(0), Edge(1)), parameters={"axes": {"axis": 2}}),
+        Step("ADD", "sum", 4, (Edge(3), Edge(2))),
+    )
+    port = Port(2, "input", (1, 1, 2, 2), 1.0, 0)
+    assert runs(Program(tuple(maps), steps, (port,), (replace(port, tensor=4),))) == []
 
 
 def model_program(models: Path, name: str) -> Program:

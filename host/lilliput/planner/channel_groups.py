@@ -24,13 +24,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..lower.channel_slices import channel_slice
+from ..lower.geometry import AXIS_BITS, CHANNELS
 from ..program import Edge, Port, Program, Step, without_unused
 from .dataflow import Dataflow, dataflow
 from .packing import align
 from .scratch import scratch_bytes
 from .search import search
 
-_CHANNELS_AXIS = 4  # LIL_AXIS_CHANNELS
 _BY_CHANNEL = frozenset(
     {"DEPTHWISE_CONVOLUTION", "AVERAGE_POOL", "MAX_POOL", "TABLE", "PRELU", "MEAN"}
 )
@@ -346,7 +346,7 @@ class _Grouper:
             self.tensors[tensor].name,
             tensor,
             tuple(Edge(part, step=stride) for part in parts),
-            parameters={"axes": {"axis": _CHANNELS_AXIS}},
+            parameters={"axes": {"axis": AXIS_BITS[CHANNELS]}},
         )
         return [*again, join]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..program import Program
 from .dataflow import Dataflow, dataflow
@@ -14,7 +14,7 @@ from .plan import Plan, Segment
 from .rewriting import rewritten_programs
 from .schedule import operator_by_operator, order_inputs
 from .scratch import scratch_bytes
-from .search import Candidate, as_segments, search
+from .search import Candidate, Search, as_segments, search
 
 _MOST_POINTS = 12  # placed for each way of input, without patches
 _PATIENCE = 300  # with which all but the smallest and the largest are packed
@@ -68,10 +68,10 @@ def trade_offs(program: Program, way: Way, *, max_macs: float = 1.0) -> list[Poi
     """The front for one way, by arena: from the least to where more buys nothing. Patches may take
     up to `max_macs` times the model's multiply-accumulates."""
     program = order_inputs(program)
-    scratch = scratch_bytes(program)
-    points = _streamed(program, scratch, way) + _rewritten(program, scratch, way, 1.0)
+    wanted = _searched(program, way)
+    points = _streamed(wanted, way) + _rewritten(wanted, way, 1.0)
     if max_macs > 1:
-        patched = _rewritten(program, scratch_bytes(program, least=True), way, max_macs)
+        patched = _rewritten(_searched(program, way, least_scratch=True), way, max_macs)
         points += [point for point in patched if point.macs_ratio > 1]
     return undominated(points)
 
@@ -79,13 +79,11 @@ def trade_offs(program: Program, way: Way, *, max_macs: float = 1.0) -> list[Poi
 def smallest(program: Program, way: Way) -> Plan:
     """The smallest arena found that computes nothing twice."""
     program = order_inputs(program)
-    scratch = scratch_bytes(program)
-    points = [_least(program, program.macs, way, PATIENCE)]
-    points += _rewritten(program, scratch, way, 1.0)
+    searched = _searched(program, way)
+    points = [_least(searched, program.macs, way, PATIENCE), *_rewritten(searched, way, 1.0)]
     if points[0].arena_bytes > points[0].plan.lower_bound:
-        flow = dataflow(program)
-        segments = operator_by_operator(flow, streams_input=way.streams_input)
-        points.append(_point(flow, segments, scratch, way, PATIENCE, program.macs))
+        segments = operator_by_operator(searched.flow, streams_input=way.streams_input)
+        points.append(_point(searched, segments, way, PATIENCE, program.macs))
     return min(points, key=lambda point: point.arena_bytes).plan
 
 
@@ -117,65 +115,77 @@ def undominated(points: list[Point]) -> list[Point]:
     return kept
 
 
-def _streamed(program: Program, scratch: tuple[int, ...], way: Way) -> list[Point]:
-    """Points that compute nothing twice."""
+@dataclass(frozen=True)
+class _Searched:
+    """A program's uses, its kernels' scratch, and all segments worth a thought."""
+
+    flow: Dataflow
+    scratch: tuple[int, ...]
+    found: Search
+
+
+def _searched(program: Program, way: Way, *, least_scratch: bool = False) -> _Searched:
     flow = dataflow(program)
+    scratch = scratch_bytes(program, least=least_scratch)
     found = search(flow, scratch, streams_input=way.streams_input, paged=way.paged)
+    return _Searched(flow, scratch, found)
+
+
+def _streamed(searched: _Searched, way: Way) -> list[Point]:
+    """Points that compute nothing twice."""
     schedules = [
-        operator_by_operator(flow, streams_input=way.streams_input),
-        *(as_segments(choice) for choice in _spread(found.trade_offs())),
+        operator_by_operator(searched.flow, streams_input=way.streams_input),
+        *(as_segments(choice) for choice in _spread(searched.found.trade_offs())),
     ]
     patience = [PATIENCE, *[_PATIENCE] * (len(schedules) - 2), PATIENCE][-len(schedules) :]
+    macs = searched.flow.program.macs
     return [
-        _point(flow, segments, scratch, way, effort, program.macs)
+        _point(searched, segments, way, effort, macs)
         for segments, effort in zip(schedules, patience, strict=True)
     ]
 
 
-def _rewritten(
-    program: Program, scratch: tuple[int, ...], way: Way, max_macs: float
-) -> list[Point]:
-    """Points of runs in patches or channel groups: the last with the least memory found."""
+def _rewritten(plain: _Searched, way: Way, max_macs: float) -> list[Point]:
+    """Points of runs in patches or channel groups: the last with the least memory found. One that
+    computes more than the model wants memory above all: its kernels get the least scratch, and
+    more of it where there is room."""
+    macs = plain.flow.program.macs
     programs = rewritten_programs(
-        program,
-        scratch,
+        plain.flow,
+        plain.found,
         max_macs=max_macs,
         streams_input=way.streams_input,
         paged=way.paged,
     )
-    return [
-        _least(made, program.macs, way, PATIENCE if number == len(programs) else _PATIENCE)
-        for number, made in enumerate(programs, 1)
-    ]
+    points: list[Point] = []
+    for number, made in enumerate(programs, 1):
+        recomputes = made.macs > macs
+        effort = PATIENCE if number == len(programs) else _PATIENCE
+        point = _least(_searched(made, way, least_scratch=recomputes), macs, way, effort)
+        if recomputes:
+            point = replace(point, plan=with_more_scratch(point.plan, scratch_bytes(made)))
+        points.append(point)
+    return points
 
 
-def _least(program: Program, macs: int, way: Way, patience: int) -> Point:
+def _least(searched: _Searched, macs: int, way: Way, patience: int) -> Point:
     """The smallest arena of a program; `macs` are the model's own. Where the segmentation of least
-    peak packs badly, one of a little more is tried. One that computes more than the model wants
-    memory above all: its kernels get the least scratch, and more of it where there is room."""
-    flow = dataflow(program)
-    scratch = scratch_bytes(program, least=program.macs > macs)
-    found = search(flow, scratch, streams_input=way.streams_input, paged=way.paged)
-    least = found.least_peak()
+    peak packs badly, one of a little more is tried."""
+    least = searched.found.least_peak()
     points: list[Point] = []
     for limit in (least, least + least // 64):
-        segments = as_segments(found.segments(limit))
-        points.append(_point(flow, segments, scratch, way, patience, macs))
+        segments = as_segments(searched.found.segments(limit))
+        points.append(_point(searched, segments, way, patience, macs))
         if points[-1].arena_bytes <= limit:
             break
     return min(points, key=lambda point: point.arena_bytes)
 
 
 def _point(
-    flow: Dataflow,
-    segments: tuple[Segment, ...],
-    scratch: tuple[int, ...],
-    way: Way,
-    patience: int,
-    macs: int,
+    searched: _Searched, segments: tuple[Segment, ...], way: Way, patience: int, macs: int
 ) -> Point:
-    made = place_segments(flow, segments, scratch, paged=way.paged, patience=patience)
-    made = with_more_scratch(made, scratch_bytes(flow.program))
+    flow = searched.flow
+    made = place_segments(flow, segments, searched.scratch, paged=way.paged, patience=patience)
     return Point(
         made,
         made.arena_bytes,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from ..lower.geometry import AXIS_BITS, CHANNELS
 from ..program import Edge, FeatureMap, Port, Program, Step, without_unused
 
 _WINDOWED = frozenset({"CONVOLUTION", "DEPTHWISE_CONVOLUTION", "AVERAGE_POOL", "MAX_POOL"})
@@ -129,6 +130,8 @@ def _is_local(program: Program, step: Step) -> bool:
         return False
     if step.kind in _WINDOWED:
         return step.edges[0].divisor == 1
+    if step.kind == "CONCATENATE" and step.parameters["axes"]["axis"] != AXIS_BITS[CHANNELS]:
+        return False
     return step.kind in _ELEMENTWISE and all(
         program.tensors[edge.tensor].shape[:2] in ((1, 1), output.shape[:2]) for edge in step.edges
     )

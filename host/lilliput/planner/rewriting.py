@@ -45,18 +45,18 @@ class Part:
 
 
 def rewritten_programs(
-    program: Program,
-    scratch: tuple[int, ...],
+    flow: Dataflow,
+    plain: Search,
     *,
     max_macs: float,
     streams_input: bool = True,
     paged: bool = False,
     most: int = 6,
 ) -> list[Program]:
-    """Programs with rewritten runs that need ever less memory, at no more than `max_macs` times
-    the multiply-accumulates: at most so many, the last with the least memory found."""
-    flow = dataflow(program)
-    plain = search(flow, scratch, streams_input=streams_input, paged=paged)
+    """Programs with rewritten runs that need ever less memory than the `plain` segments, at no more
+    than `max_macs` times the multiply-accumulates: at most so many, the last with the least memory
+    found."""
+    program = flow.program
     allowed = int((max_macs - 1) * program.macs)
     limit = plain.least_peak()
     parts = [*_plain_parts(plain, limit), *_grouped_parts(flow, limit, allowed, paged)]
