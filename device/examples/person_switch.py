@@ -13,11 +13,12 @@ def main(path="/person.lil"):
     model = lilliput.load(path)
     camera = open_camera()
     lamp = Pin("LED", Pin.OUT)
+    is_on = False
     while True:
         look(model, camera)
-        score = dict(model.top(2))["person"]
-        # What is on stays on a little longer: a score near the threshold would make it flicker.
-        lamp.value(score > (0.4 if lamp.value() else 0.6))
+        # Two thresholds: with a single one, a score near it would make the lamp flicker.
+        is_on = dict(model.top(2))["person"] > (0.4 if is_on else 0.6)
+        lamp.value(is_on)
 
 
 if __name__ == "__main__":
