@@ -215,6 +215,7 @@ def _flags(step: Step) -> int:
         "LIL_SINK": step.is_sink,
         "LIL_SINGLE_ROUNDING": step.rounds_once,
         "LIL_SHIFTS_RIGHT": step.shifts_right,
+        "LIL_INT4": step.is_int4,
     }
     return sum(names[name] for name, is_set in flags.items() if is_set)
 
