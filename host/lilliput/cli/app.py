@@ -114,6 +114,26 @@ def _add_convert(commands: Commands) -> None:
         help="do not correct biases for the mean error of quantised weights",
     )
     command.add_argument(
+        "--int4",
+        action="store_true",
+        help="store the weights of as many layers in four bits as accuracy allows, as --calibrate "
+        "shows; of an int8 model, too. Classes in a .npz file's array `labels` make that accuracy "
+        "on them, else the answers that stay the same",
+    )
+    command.add_argument(
+        "--max-accuracy-loss",
+        metavar="PERCENT",
+        type=float,
+        help="what --int4 may cost a classifier, in percent of the samples (default: 1)",
+    )
+    command.add_argument(
+        "--min-sqnr",
+        metavar="DB",
+        type=float,
+        help="what --int4 must keep of other models' outputs: signal to noise against the int8 "
+        "model, in dB (default: 20)",
+    )
+    command.add_argument(
         "--input-range",
         metavar=("LO", "HI"),
         nargs=2,
