@@ -106,6 +106,7 @@ test-all: setup natmods $(foreach board,$(EMULATED) RPI_PICO RPI_PICO2,$(call FI
 bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and bench/instructions.json
 	$(BIN)/python bench/planner.py $(MODELS)
 	$(BIN)/python bench/benchmark.py --models $(MODELS)
+	$(BIN)/python bench/int4.py --models $(MODELS)
 
 bench-check: setup $(STAMPS)/test ## fail when a model needs more instructions than were written down
 	$(BIN)/python bench/check.py --models $(MODELS)
