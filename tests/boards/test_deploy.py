@@ -258,14 +258,18 @@ def test_an_interruption_in_the_middle_of_a_copy(person: Path, board_folder: Pat
         assert NATMOD in deploy(person, board.port).copied
 
 
-def test_a_board_that_is_busy(person: Path, board_folder: Path) -> None:
+def test_a_board_that_is_busy(
+    person: Path, board_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with UnixBoard(board_folder) as board:
         busy = Board(board.port)
         busy.restart()
         busy.start("while True: pass")
         busy.close()
-        with pytest.raises(BoardError, match="does not stop at Ctrl-C; press its reset button"):
-            deploy(person, board.port)
+        with monkeypatch.context() as impatient:
+            impatient.setattr("lilliput.deployment.connection._ANSWER_TIMEOUT", 1.0)
+            with pytest.raises(BoardError, match="does not stop at Ctrl-C; press its reset button"):
+                deploy(person, board.port)
         board.reset()
         assert deploy(person, board.port).copied
 
