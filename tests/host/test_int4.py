@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given
+from hypothesis import strategies as st
 from small_models import calibration, float_classifier, float_tflite, int8_tflite
 from tflite_editing import edited
 
@@ -17,8 +20,14 @@ from lilliput import litert
 from lilliput.cli.app import main
 from lilliput.conversion import read_graph
 from lilliput.exporters.tflite import write_tflite
-from lilliput.graph import Convolution, Graph, Operator, Quantization, Tensor
+from lilliput.format import write
+from lilliput.graph import Activation, Convolution, Graph, Operator, Quantization, Tensor
 from lilliput.inspection import describe
+from lilliput.lower import lower
+from lilliput.lower.channel_slices import channel_slice
+from lilliput.lower.packing import pack_pairs_int4
+from lilliput.planner import plan
+from lilliput.program import Step
 from lilliput.quantize import Int4Options, choose_int4_layers
 from lilliput.quantize.int4_weights import with_int4_weights
 from lilliput.quantize.patches import patch_statistics, quantized_inputs
@@ -242,3 +251,75 @@ def test_files_with_four_bit_weights_are_read(groups: int) -> None:
             # Sums sixteen times as large are rounded in the same two steps, the first one finer.
             assert np.abs(difference).max() <= 1
             assert np.mean(difference != 0) < 0.02
+
+
+def file_of(graph: Graph, change: Callable[[Step], Step], *, paged: bool = False) -> bytes:
+    """The file of a graph whose steps are changed."""
+    program = lower(graph)
+    made = plan(replace(program, steps=tuple(map(change, program.steps))), paged=paged)
+    return write(made.program, made)
+
+
+def fully_connected(size: tuple[int, int, int]) -> Graph:
+    """An int8 graph of a fully connected layer with five outputs and four-bit weights."""
+    dice = np.random.default_rng(7)
+    count = int(np.prod(size))
+    weights = (16 * dice.integers(-8, 8, (5, count))).astype(np.int8)
+    scale = Quantization.per_tensor(0.01, 0)
+    tensors = (
+        Tensor("image", (1, *size), np.dtype(np.int8), None, Quantization.per_tensor(0.5, -3)),
+        Tensor("weights", weights.shape, np.dtype(np.int8), weights, scale),
+        Tensor("scores", (1, 5), np.dtype(np.int8), None, Quantization.per_tensor(4.0, 1)),
+    )
+    return Graph(
+        tensors, (Operator("FULLY_CONNECTED", (0, 1, -1), (2,), Activation()),), (0,), (2,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "is_int4"),
+    [((1, 1, 33), True), ((1, 3, 3), True), ((3, 2, 2), True), ((3, 1, 3), False)],
+)
+def test_rows_of_fully_connected_layers_fill_words(
+    size: tuple[int, int, int], is_int4: bool
+) -> None:
+    graph = fully_connected(size)
+    [layer] = [step for step in lower(graph).steps if step.kind == "FULLY_CONNECTED"]
+    assert layer.is_int4 == is_int4
+    session = litert.Session(write_tflite(graph))
+    for paged in (False, True):
+        data = file_of(graph, lambda step: step, paged=paged)
+        with lilliput.load(data) as model:
+            numbers = np.random.default_rng(1).integers(-128, 128, (1, *size), np.int8)
+            expected = session.run([numbers])[0].ravel()
+            np.testing.assert_array_equal(np.array(model.infer(numbers)), expected)
+
+
+def test_files_that_say_four_bits_wrongly_are_refused() -> None:
+    def without_flag(step: Step) -> Step:
+        return replace(step, is_int4=False)
+
+    def with_flag(step: Step) -> Step:
+        return replace(step, is_int4=step.kind != "INPUT")
+
+    small = fully_connected((1, 1, 33))
+    assert describe(file_of(small, lambda step: step)).operators[1].weight_bits == 4
+    with pytest.raises(ValueError, match="constants"):
+        describe(file_of(small, without_flag))
+    with pytest.raises(ValueError, match="operator"):
+        describe(file_of(fully_connected((3, 1, 3)), with_flag))
+    depthwise = read_graph(int8_tflite())
+    with pytest.raises(ValueError, match="operator"):
+        describe(file_of(depthwise, with_flag))
+
+
+@given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_slices_of_channels_stay_packed(taps: int, begin: int, seed: int) -> None:
+    weights = (16 * np.random.default_rng(seed).integers(-8, 8, (7, taps))).astype(np.int8)
+    tables = [np.arange(7, dtype=dtype).tobytes() for dtype in (np.int32, np.int32, np.int8)]
+    head = b"".join(tables)
+    constants = head + bytes(-len(head) % 4) + pack_pairs_int4(weights).tobytes()
+    step = Step("CONVOLUTION", "", 0, constants=constants, is_int4=True)
+    sliced = channel_slice(step, 7, 2 * begin, 7)
+    assert sliced.endswith(pack_pairs_int4(weights[2 * begin :]).tobytes())
+    assert np.frombuffer(sliced, np.int32, 7 - 2 * begin).tolist() == list(range(2 * begin, 7))
