@@ -322,12 +322,15 @@ typedef union lil_parameters {
  *   SOFTMAX          int32 exponential[256], Q0.31, indexed by maximum - value
  *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
  *   CROSS_ENTROPY    the same as SOFTMAX
- *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g becomes g * multiplier * 2^-(16 +
- * shift), multiplier 0 to INT32_MAX, shift 1 to 30 CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT those
- * of the inference's operator UPDATE_...       int32 multiplier[C], int8 shift[C] of the bias,
- * padding to 4; of a weight the same: a sum of gradients times multiplier * 2^(shift - 31), the
- * learning rate and 2^-gradient_exponent is what is taken off; rounded stochastically The bias has
- * the input's zero point folded in: bias - zero_point * sum of the weights.
+ *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g * multiplier * 2^-(16 + shift), with
+ *                    multipliers from 0 to INT32_MAX and shifts from 1 to 30
+ *   CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT
+ *                    those of the inference's operator
+ *   UPDATE_BIAS, UPDATE_CONVOLUTION, UPDATE_DEPTHWISE
+ *                    int32 multiplier[C], int8 shift[C]: a constant's sum of gradients (and inputs)
+ *                    times multiplier * 2^(shift - 31), the learning rate and 2^-gradient_exponent,
+ *                    rounded stochastically, is what is taken off it
+ * The bias has the input's zero point folded in: bias - zero_point * sum of the weights.
  *
  * Weights in pairs are weights[groups][pairs][taps][2]: output channels 2i and 2i + 1 of a group
  * are pair i, and their weights alternate. Zeros stand for the partner of a last channel that has
