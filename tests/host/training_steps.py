@@ -183,10 +183,8 @@ def train_step(
     """One training step in the C core. With a `schedule` it is planned as for a board, and then the
     maps `read` must be ones that no later step overwrites; without, every map is kept."""
     program = outline.program(class_count)
-    if schedule is None:
-        planned = plan(program, keep_all=True)
-    else:
-        planned = plan(program, schedule=schedule)
+    is_kept = schedule is None
+    planned = plan(program, keep_all=is_kept, schedule=schedule or Schedule.OPERATORS)
     data = write(planned.program, planned)
     _lilliput.verify(data)
     context = np.zeros(_lilliput.field(data, CONTEXT_BYTES, 0) // 4, np.int32)
