@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define LIL_VERSION 2
-#define LIL_LAYOUT 2 /* how constants are packed; a core reads one layout */
+#define LIL_LAYOUT 3 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
 #define LIL_MAX_PORTS 254
@@ -96,6 +96,8 @@ enum lil_operator_flags {
      * right shift of 1 or more, and no sum leaves 32 bits when 2^(s + 7) is added to its magnitude
      * for the rounding and the zero point. */
     LIL_SHIFTS_RIGHT = 8,
+    /* CONVOLUTION, FULLY_CONNECTED: the weights have four bits, two to a byte. */
+    LIL_INT4 = 16,
     /* Of an operator with a trained_offset: its weights are in the arena, too, not its bias only.
      */
     LIL_TRAINS_WEIGHTS = 32,
@@ -336,7 +338,12 @@ typedef union lil_parameters {
  * are pair i, and their weights alternate. Zeros stand for the partner of a last channel that has
  * none, and for a last tap where their number is odd: so a pair takes a multiple of 4 bytes, and
  * each word of 32 bits holds two taps of two channels, the operands of two dual
- * multiply-accumulates. */
+ * multiply-accumulates.
+ *
+ * With LIL_INT4 all weights of an operator are multiples of 16, and a word holds the upper halves
+ * of four taps of two channels: of the two words that int8 has, the first one's in the upper halves
+ * of its bytes, the second one's in the lower. The taps are padded to a multiple of four; a fully
+ * connected layer over several rows has a multiple of four in each. */
 typedef struct lil_operator {
     uint8_t kind;  /* lil_kind */
     uint8_t flags; /* lil_operator_flags */
