@@ -28,7 +28,7 @@ static void multiply_row(const lil_call *call, const lil_activation *row, int8_t
     uint32_t pair_bytes = lil_pair_bytes(&call->op, call->sources[0].tensor.height * count);
     bool is_first = call->y == 0;
     bool is_last = call->y + 1 == (int32_t)call->sources[0].tensor.height;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     int32_t *waiting = (int32_t *)(void *)call->scratch;
     const int8_t *weights = channels.weights + lil_tap_offset(&call->op, (uint32_t)call->y * count);
     for (uint32_t c = 0; c < out_channels; c += 2) {
