@@ -69,6 +69,7 @@ def emulated_board(
     *,
     heap_bytes: int | None = None,
     native_module_built_in: bool = False,
+    files: bytes = b"",
     romfs: bytes = b"",
     arguments: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -76,8 +77,9 @@ def emulated_board(
 
     name: one of BOARDS. profile: a board whose free heap, file system and ROMFS it shall have;
     without one there is as much as the machine has. heap_bytes: free heap after boot, instead of
-    the profile's. native_module_built_in: firmware with `_lilliput` as a user C module. romfs: an
-    image to start with. arguments: more of them for QEMU.
+    the profile's. native_module_built_in: firmware with `_lilliput` as a user C module. files,
+    romfs: images of the file system (littlefs, blocks of 4096 bytes) and of the ROMFS to start
+    with. arguments: more of them for QEMU.
     Raises EmulationError when the firmware or QEMU is missing or does not start, ValueError for an
     unknown name, or when an image does not fit.
     """
@@ -85,8 +87,9 @@ def emulated_board(
         raise ValueError(f"there is no emulated board {name!r}: choose one of {', '.join(BOARDS)}")
     firmware = find_firmware(name, native_module_built_in)
     files_bytes, romfs_bytes = _storage(profile)
-    if len(romfs) > romfs_bytes:
-        raise ValueError(f"the image has {len(romfs)} bytes, the board's ROMFS {romfs_bytes}")
+    for image, room, place in ((files, files_bytes, "file system"), (romfs, romfs_bytes, "ROMFS")):
+        if len(image) > room:
+            raise ValueError(f"the image has {len(image)} bytes, the board's {place} {room}")
     if heap_bytes is None:
         heap_bytes = profile.heap_bytes if profile else 0  # all there is
     settings = [f"heap={heap_bytes}", f"files={files_bytes}", f"romfs={romfs_bytes}"]
@@ -95,11 +98,13 @@ def emulated_board(
         command = [_program(board.emulator), "-machine", board.machine, *board.arguments]
         command += ["-kernel", str(firmware), "-display", "none", "-monitor", "none"]
         command += ["-serial", "pty", "-semihosting-config", _semihosting(settings)]
-        if romfs:
-            image = Path(folder) / "romfs"
-            image.write_bytes(romfs)
-            address = board.storage_address + files_bytes
-            command += ["-device", f"loader,file={image},addr={address:#x},force-raw=on"]
+        images = {"files": (files, 0), "romfs": (romfs, files_bytes)}
+        for image_name, (image, offset) in images.items():
+            if image:
+                path = Path(folder) / image_name
+                path.write_bytes(image)
+                address = board.storage_address + offset
+                command += ["-device", f"loader,file={path},addr={address:#x},force-raw=on"]
         process = subprocess.Popen(
             [*command, *arguments],
             stdin=subprocess.DEVNULL,
