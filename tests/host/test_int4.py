@@ -323,3 +323,24 @@ def test_slices_of_channels_stay_packed(taps: int, begin: int, seed: int) -> Non
     sliced = channel_slice(step, 7, 2 * begin, 7)
     assert sliced.endswith(pack_pairs_int4(weights[2 * begin :]).tobytes())
     assert np.frombuffer(sliced, np.int32, 7 - 2 * begin).tolist() == list(range(2 * begin, 7))
+
+
+def test_a_large_bias_keeps_its_scale() -> None:
+    """A channel of almost no weight and a large bias, as batch normalisation leaves them."""
+    graph = convolution()
+    tensors = list(graph.tensors)
+    stored, bias = tensors[1], tensors[2]
+    assert stored.quantization is not None and bias.data is not None
+    scale = stored.quantization.scale.copy()
+    scale[3] = 1e-9
+    tensors[1] = replace(stored, quantization=replace(stored.quantization, scale=scale))
+    values = bias.data.copy()
+    values[3] = 2**30 - 1
+    unit = Quantization((scale * np.float32(0.05)).astype(np.float32), np.zeros(8, np.int32))
+    tensors[2] = replace(bias, data=values, quantization=unit)
+    graph = replace(graph, tensors=tuple(tensors))
+    samples = inputs_of(graph, 8)
+    small, _ = choose_int4_layers(graph, samples, Int4Options(min_sqnr_db=5.0))
+    lower(small)
+    difference = outputs_of(small, samples) - outputs_of(graph, samples)
+    assert np.abs(difference[..., 3]).max() <= 0.41, "a step of the output"

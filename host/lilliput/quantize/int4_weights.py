@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lilliput.graph import INT4_STEP, Graph, Operator, Quantization, Tensor
+from lilliput.graph import INT4_STEP, Graph, Operator, Quantization
 from lilliput.passes.rewriting import append_tensor, bias_index
 from lilliput.quantize.patches import PatchStatistics
-from lilliput.quantize.weights import dequantize_weights, quantize_bias
+from lilliput.quantize.weights import BIAS_LIMIT, dequantize_weights, quantize_bias
 
 INT4_MIN, INT4_MAX = -8, 7
 
@@ -33,9 +33,14 @@ def with_int4_weights(graph: Graph, op: Operator, statistics: PatchStatistics) -
     stored = graph.tensors[op.inputs[1]]
     reals = dequantize_weights(stored).astype(np.float64).reshape(stored.shape[0], -1)
     groups = statistics.mean.shape[0]
+    bias = _bias(graph, op)
+    # The bias is stored in units of the input's scale times a sixteenth of the weights'.
+    unit = float(graph.quantization(op.inputs[0]).scale[0])
+    least = np.split(INT4_STEP * np.abs(bias) / (BIAS_LIMIT * unit), groups)
     numbers, scales, shifts = [], [], []
     for group, own in enumerate(np.split(reals, groups)):
         scale = _best_scales(own, _squares(statistics.products[group]))
+        scale = np.maximum(scale, least[group])
         rounded = _rounded(own, scale, statistics.products[group])
         numbers.append(rounded)
         scales.append(scale)
@@ -45,8 +50,10 @@ def with_int4_weights(graph: Graph, op: Operator, statistics: PatchStatistics) -
     zeros = np.zeros(scale32.size, np.int32)
     weights = replace(stored, data=data, quantization=Quantization(scale32, zeros))
     graph, weights_at = append_tensor(graph, weights)
-    bias = _shifted_bias(graph, op, weights, np.concatenate(shifts))
-    graph, bias_at = append_tensor(graph, bias)
+    name = f"{weights.name}/bias" if bias_index(op) < 0 else graph.tensors[bias_index(op)].name
+    shifted = bias + np.concatenate(shifts)
+    source = graph.quantization(op.inputs[0])
+    graph, bias_at = append_tensor(graph, quantize_bias(name, shifted, source, weights))
     changed = replace(op, inputs=(op.inputs[0], weights_at, bias_at))
     return graph.with_operators([changed if each is op else each for each in graph.operators])
 
@@ -94,13 +101,13 @@ def _rounded(weights: np.ndarray, scale: np.ndarray, products: np.ndarray) -> np
     return result
 
 
-def _shifted_bias(graph: Graph, op: Operator, weights: Tensor, shift: np.ndarray) -> Tensor:
-    index = bias_index(op)
-    name, values = f"{weights.name}/bias", shift
-    if index >= 0:
-        bias, old = graph.tensors[index], graph.quantization(op.inputs[1])
-        if bias.data is None:
-            raise TypeError(f"bias {bias.name!r} is not a constant")
-        unit = graph.quantization(op.inputs[0]).scale.astype(np.float64) * old.scale
-        name, values = bias.name, bias.data.reshape(-1) * unit + shift
-    return quantize_bias(name, values, graph.quantization(op.inputs[0]), weights)
+def _bias(graph: Graph, op: Operator) -> np.ndarray:
+    """The bias in reals, one for each output channel; zeros without one."""
+    weights = graph.tensors[op.inputs[1]]
+    if bias_index(op) < 0:
+        return np.zeros(weights.shape[0])
+    bias = graph.tensors[bias_index(op)]
+    if bias.data is None:
+        raise TypeError(f"bias {bias.name!r} is not a constant")
+    unit = graph.quantization(op.inputs[0]).scale.astype(np.float64)
+    return np.asarray(bias.data.reshape(-1) * unit * graph.quantization(op.inputs[1]).scale)
