@@ -29,7 +29,7 @@ from lilliput.lower.packing import pack_pairs_int4
 from lilliput.planner import plan
 from lilliput.program import Step
 from lilliput.quantize import Int4Options, choose_int4_layers
-from lilliput.quantize.int4_weights import with_int4_weights
+from lilliput.quantize.int4_weights import int4_operands, with_operands
 from lilliput.quantize.patches import patch_statistics, quantized_inputs
 from lilliput.quantize.ranges import dequantize_values
 from lilliput.quantize.weights import dequantize_weights
@@ -96,7 +96,7 @@ def test_rounding_costs_less_than_rounding_to_the_nearest(groups: int) -> None:
     op = graph.operators[0]
     [statistics] = patch_statistics(graph, [op], seen)
     assert statistics.products.shape == (groups, 54 // groups, 54 // groups)
-    small = with_int4_weights(graph, op, statistics)
+    small = with_operands(graph, op, int4_operands(graph, op, statistics))
     weights = small.tensors[small.operators[0].inputs[1]].data
     assert weights is not None and not np.any(weights % 16)
     expected = outputs_of(graph, unseen)
