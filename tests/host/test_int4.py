@@ -102,7 +102,7 @@ def test_rounding_costs_less_than_rounding_to_the_nearest(groups: int) -> None:
     expected = outputs_of(graph, unseen)
     noise = np.mean((outputs_of(small, unseen) - expected) ** 2)
     plain = np.mean((outputs_of(rounded_plainly(graph), unseen) - expected) ** 2)
-    assert noise < 0.6 * plain
+    assert noise < 0.7 * plain
     bias = np.abs(np.mean(outputs_of(small, unseen) - expected, axis=(0, 1, 2, 3)))
     assert bias.max() < 0.25, "the mean stays within a fraction of an output's step"
 
