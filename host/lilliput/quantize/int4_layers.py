@@ -17,8 +17,8 @@ from lilliput.litert import Session
 from lilliput.lower import lower
 from lilliput.passes.rewriting import append_tensor
 from lilliput.quantize.calibration import Progress, Sample, checked_samples, spread_samples
-from lilliput.quantize.int4_weights import with_int4_weights
-from lilliput.quantize.patches import PatchStatistics, patch_statistics, quantized_inputs
+from lilliput.quantize.int4_weights import Int4Operands, int4_operands, with_operands
+from lilliput.quantize.patches import patch_statistics, quantized_inputs
 from lilliput.quantize.ranges import dequantize_values
 from lilliput.quantize.report import Noise
 
@@ -93,8 +93,8 @@ def choose_int4_layers(
 ) -> tuple[Graph, Int4Report]:
     """The int8 graph with four-bit weights in the layers that `options` allow, and the report.
 
-    graph: int8, simplified. samples: reals, as for `quantize`: at least some tens, unlike those
-        that the network will meet in nothing.
+    graph: int8, simplified. samples: reals, as for `quantize`: some tens at least, like those that
+        the network will meet.
     progress: called with (stage, done, total).
 
     Raises ValueError when the samples or labels do not fit the graph.
@@ -103,19 +103,21 @@ def choose_int4_layers(
     arrays = checked_samples(graph, samples)
     judge = _Judge(graph, arrays, options)
     candidates = _candidates(graph)
+    operators = [graph.operators[number] for number in candidates]
     few = spread_samples(arrays, _STATISTICS_SAMPLES)
-    statistics = dict(
-        zip(
-            candidates,
-            patch_statistics(graph, [graph.operators[n] for n in candidates], few, progress),
-            strict=True,
-        )
-    )
-    noises = _noises(graph, statistics, spread_samples(arrays, _NOISE_SAMPLES), progress)
+    operands = {}
+    statistics = patch_statistics(graph, operators, few, progress)
+    for done, (number, found) in enumerate(zip(candidates, statistics, strict=True)):
+        if progress is not None:
+            progress("round to int4", done, len(candidates))
+        operands[number] = int4_operands(graph, graph.operators[number], found)
+    if progress is not None:
+        progress("round to int4", len(candidates), len(candidates))
+    noises = _noises(graph, operands, spread_samples(arrays, _NOISE_SAMPLES), progress)
     saved = {number: _saved_bytes(graph, graph.operators[number]) for number in candidates}
     order = sorted(candidates, key=lambda n: (10.0 ** (-noises[n] / 10.0)) / saved[n])
-    chosen = _chosen(graph, statistics, order, judge, progress)
-    result = _with_layers(graph, statistics, chosen)
+    chosen = _chosen(graph, operands, order, judge, progress)
+    result = _with_layers(graph, operands, chosen)
     layers = tuple(
         Int4Layer(
             graph.tensors[graph.operators[n].outputs[0]].name,
@@ -156,36 +158,34 @@ def _saved_bytes(graph: Graph, op: Operator) -> int:
     return max(graph.tensors[op.inputs[1]].elements // 2, 1)
 
 
-def _with_layers(
-    graph: Graph, statistics: dict[int, PatchStatistics], chosen: Sequence[int]
-) -> Graph:
+def _with_layers(graph: Graph, operands: dict[int, Int4Operands], chosen: Sequence[int]) -> Graph:
     for number in chosen:
-        graph = with_int4_weights(graph, graph.operators[number], statistics[number])
+        graph = with_operands(graph, graph.operators[number], operands[number])
     return graph
 
 
 def _noises(
     graph: Graph,
-    statistics: dict[int, PatchStatistics],
+    operands: dict[int, Int4Operands],
     samples: Sequence[Sample],
     progress: Progress | None,
 ) -> dict[int, float]:
     """Signal to noise at the outputs in decibels, by the layer that alone has four-bit weights."""
     expected = _outputs(_with_scores(graph), samples)
     found = {}
-    for done, number in enumerate(statistics):
+    for done, number in enumerate(operands):
         if progress is not None:
-            progress("try layers in int4", done, len(statistics))
-        small = _with_layers(graph, statistics, [number])
+            progress("try layers in int4", done, len(operands))
+        small = _with_layers(graph, operands, [number])
         found[number] = _sqnr(expected, _outputs(_with_scores(small), samples))
     if progress is not None:
-        progress("try layers in int4", len(statistics), len(statistics))
+        progress("try layers in int4", len(operands), len(operands))
     return found
 
 
 def _chosen(
     graph: Graph,
-    statistics: dict[int, PatchStatistics],
+    operands: dict[int, Int4Operands],
     order: list[int],
     judge: _Judge,
     progress: Progress | None,
@@ -200,7 +200,7 @@ def _chosen(
         if progress is not None:
             progress("choose int4 layers", min(tried, rounds), rounds)
         tried += 1
-        return judge.allows(_with_layers(graph, statistics, layers))
+        return judge.allows(_with_layers(graph, operands, layers))
 
     least, most = 0, len(order)
     while least < most:

@@ -9,14 +9,14 @@ is left of the mean error goes into the bias: Nagel et al. (2019), see `bias_cor
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lilliput.graph import INT4_STEP, Graph, Operator, Quantization, Tensor
 from lilliput.passes.rewriting import append_tensor, bias_index
 from lilliput.quantize.patches import PatchStatistics
-from lilliput.quantize.weights import dequantize_weights, quantize_bias
+from lilliput.quantize.weights import BIAS_LIMIT, dequantize_weights, quantize_bias
 
 INT4_MIN, INT4_MAX = -8, 7
 
@@ -24,18 +24,30 @@ _SCALES = np.linspace(0.4, 1.1, 36)  # tried for each channel, of the one that c
 _DAMPING = 0.01  # of the mean square of the inputs: keeps the solution where samples say little
 
 
-def with_int4_weights(graph: Graph, op: Operator, statistics: PatchStatistics) -> Graph:
-    """The int8 graph with four-bit weights in one operator.
+@dataclass(frozen=True)
+class Int4Operands:
+    """Weights of four bits, int8 numbers that are multiples of 16, and the bias for them."""
 
-    op: of kind CONV_2D or FULLY_CONNECTED. They are int8 numbers still, multiples of 16, with the
-    scale that these need. The bias takes in the mean of what changes.
+    weights: Tensor
+    bias: Tensor
+
+
+def int4_operands(graph: Graph, op: Operator, statistics: PatchStatistics) -> Int4Operands:
+    """Operands with weights of four bits for an operator of an int8 graph.
+
+    op: of kind CONV_2D or FULLY_CONNECTED. The bias takes in the mean of what changes.
     """
     stored = graph.tensors[op.inputs[1]]
     reals = dequantize_weights(stored).astype(np.float64).reshape(stored.shape[0], -1)
     groups = statistics.mean.shape[0]
+    bias = _bias(graph, op)
+    # The bias is stored in units of the input's scale times a sixteenth of the weights'.
+    unit = float(graph.quantization(op.inputs[0]).scale[0])
+    least = np.split(INT4_STEP * np.abs(bias) / (BIAS_LIMIT * unit), groups)
     numbers, scales, shifts = [], [], []
     for group, own in enumerate(np.split(reals, groups)):
         scale = _best_scales(own, _squares(statistics.products[group]))
+        scale = np.maximum(scale, least[group])
         rounded = _rounded(own, scale, statistics.products[group])
         numbers.append(rounded)
         scales.append(scale)
@@ -44,9 +56,16 @@ def with_int4_weights(graph: Graph, op: Operator, statistics: PatchStatistics) -
     scale32 = (np.concatenate(scales) / INT4_STEP).astype(np.float32)
     zeros = np.zeros(scale32.size, np.int32)
     weights = replace(stored, data=data, quantization=Quantization(scale32, zeros))
-    graph, weights_at = append_tensor(graph, weights)
-    bias = _shifted_bias(graph, op, weights, np.concatenate(shifts))
-    graph, bias_at = append_tensor(graph, bias)
+    name = f"{weights.name}/bias" if bias_index(op) < 0 else graph.tensors[bias_index(op)].name
+    shifted = bias + np.concatenate(shifts)
+    source = graph.quantization(op.inputs[0])
+    return Int4Operands(weights, quantize_bias(name, shifted, source, weights))
+
+
+def with_operands(graph: Graph, op: Operator, operands: Int4Operands) -> Graph:
+    """The graph with these weights and this bias in one of its operators."""
+    graph, weights_at = append_tensor(graph, operands.weights)
+    graph, bias_at = append_tensor(graph, operands.bias)
     changed = replace(op, inputs=(op.inputs[0], weights_at, bias_at))
     return graph.with_operators([changed if each is op else each for each in graph.operators])
 
@@ -94,13 +113,13 @@ def _rounded(weights: np.ndarray, scale: np.ndarray, products: np.ndarray) -> np
     return result
 
 
-def _shifted_bias(graph: Graph, op: Operator, weights: Tensor, shift: np.ndarray) -> Tensor:
-    index = bias_index(op)
-    name, values = f"{weights.name}/bias", shift
-    if index >= 0:
-        bias, old = graph.tensors[index], graph.quantization(op.inputs[1])
-        if bias.data is None:
-            raise TypeError(f"bias {bias.name!r} is not a constant")
-        unit = graph.quantization(op.inputs[0]).scale.astype(np.float64) * old.scale
-        name, values = bias.name, bias.data.reshape(-1) * unit + shift
-    return quantize_bias(name, values, graph.quantization(op.inputs[0]), weights)
+def _bias(graph: Graph, op: Operator) -> np.ndarray:
+    """The bias in reals, one for each output channel; zeros without one."""
+    weights = graph.tensors[op.inputs[1]]
+    if bias_index(op) < 0:
+        return np.zeros(weights.shape[0])
+    bias = graph.tensors[bias_index(op)]
+    if bias.data is None:
+        raise TypeError(f"bias {bias.name!r} is not a constant")
+    unit = graph.quantization(op.inputs[0]).scale.astype(np.float64)
+    return np.asarray(bias.data.reshape(-1) * unit * graph.quantization(op.inputs[1]).scale)

@@ -21,7 +21,7 @@ CHANNEL_AXES: Mapping[str, int] = {
 WEIGHT_LIMIT = 127
 
 # Largest magnitude of a stored bias: half of int32, which leaves room for the sum of products.
-_BIAS_LIMIT = 2.0**30
+BIAS_LIMIT = 2.0**30
 
 _INT8 = np.dtype(np.int8)
 _INT32 = np.dtype(np.int32)
@@ -41,7 +41,7 @@ def quantize_weights(
     largest = np.abs(data).max(axis=others) if others else np.abs(data)
     scale = largest / WEIGHT_LIMIT
     if bias is not None:
-        scale = np.maximum(scale, np.abs(_data(bias)).ravel() / (_BIAS_LIMIT * input_scale))
+        scale = np.maximum(scale, np.abs(_data(bias)).ravel() / (BIAS_LIMIT * input_scale))
     if not per_channel:
         scale = np.full_like(scale, scale.max())
     scale = np.where(scale > 0, scale, scale.max() if scale.max() > 0 else 1.0)
