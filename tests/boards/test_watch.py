@@ -21,7 +21,7 @@ import pytest
 import serial
 from PIL import Image
 from skimage import data as photographs
-from small_models import int8_tflite
+from small_models import float_classifier, int8_tflite
 
 from lilliput import convert
 from lilliput.cli.app import main
@@ -32,7 +32,7 @@ from lilliput.unixport import UnixPortError
 
 CORE = "cortex-m4"
 LABELS = ("cat", "dog", "horse", "rest")
-SIZE = (12, 12)
+SIZE = (24, 24)
 # A camera of the board: what each picture shows is known here too.
 CAMERA = """
 def pictures(shape):
@@ -50,7 +50,7 @@ def short(shape):
 
 @pytest.fixture(scope="module")
 def model() -> bytes:
-    return convert(int8_tflite(), labels=LABELS).data
+    return convert(int8_tflite(float_classifier(SIZE[0])), labels=LABELS).data
 
 
 @contextmanager
@@ -123,7 +123,6 @@ def check(frame: dict[str, Any], model: bytes, pixels: np.ndarray) -> None:
     assert [label for label, _ in frame["scores"]] == [label for label, _ in best]
     assert [s for _, s in frame["scores"]] == pytest.approx([s for _, s in best], abs=1e-5)
     assert frame["arena_bytes"] == wanted.arena_bytes
-    assert frame["milliseconds"] > 0
 
 
 def pixels_of(frame: dict[str, Any]) -> np.ndarray:
@@ -152,7 +151,10 @@ def watch(model: bytes, photos: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_frames_are_what_the_model_saw_and_said(watch: Watch, model: bytes, photos: Path) -> None:
     photographs_here = [np.asarray(Image.open(path)) for path in sorted(photos.iterdir())]
     seen = set()
-    for frame in watch.frames(6):
+    frames = watch.frames(6)
+    # Of each, an emulator's clock can be too coarse.
+    assert sum(frame["milliseconds"] for frame in frames) > 0
+    for frame in frames:
         [index] = [i for i in (0, 1) if np.array_equal(pixels_of(frame), photographs_here[i])]
         check(frame, model, photographs_here[index])
         seen.add(index)
@@ -191,7 +193,7 @@ def test_page_in_a_browser(watch: Watch, tmp_path: Path) -> None:
         assert (width, height) == SIZE and levels > 50
         assert sorted(names) == sorted(LABELS)
         assert bars == sorted(bars, reverse=True) and bars[0] > 0
-        assert re.fullmatch(r"[\d.]+ ms an inference, [\d,]+ bytes of arena", figures)
+        assert re.fullmatch(r"[\d,]+(\.\d+)? ms an inference, [\d,]+ bytes of arena", figures)
         assert title == f"animals.lil on an emulated {CORE}"
         assert all(each.startswith(watch.url) for each in requests)
         watch.interrupt()
@@ -213,9 +215,9 @@ def test_board_that_vanishes_and_comes_back(model: bytes, tmp_path: Path) -> Non
         first = stack.enter_context(ExitStack())
         link.symlink_to(first.enter_context(board_with(files)))
         arguments = ("/rom/model.lil", "--port", link, "--source", "camera:pictures")
-        watch = stack.enter_context(Watch(*arguments, "--width", "6"))
+        watch = stack.enter_context(Watch(*arguments, "--width", "12"))
         [frame] = watch.frames(1)
-        pictures = [camera_picture(number) for number in range(1000)]
+        pictures = [camera_picture(number) for number in range(256)]
         [picture] = [each for each in pictures if np.array_equal(each[::2, ::2], pixels_of(frame))][
             :1
         ]
@@ -228,7 +230,7 @@ def test_board_that_vanishes_and_comes_back(model: bytes, tmp_path: Path) -> Non
             f"the board at {link} was unplugged or reset: plug it in, and this goes on"
         )
         link.symlink_to(stack.enter_context(board_with(files)))
-        assert next(each["frame"] for each in events if "frame" in each)["height"] == 6
+        assert next(each["frame"] for each in events if "frame" in each)["height"] == 12
         assert watch.interrupt() == f"{message}\n"
         with serial.Serial(str(link), timeout=5) as port:
             port.write(b"\r\nimport gc; print('model' in globals(), gc.mem_alloc() < 20000)\r\n")

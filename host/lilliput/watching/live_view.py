@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Source:
 def live_view(source: Source, server: LiveServer, tell: Callable[[str], None]) -> None:
     """Shows a board's frames until its source of pictures ends, or until Ctrl-C.
 
-    Both leave the board at its REPL, with an empty heap. A board that is unplugged or reset is
+    The board is left at its REPL, with an empty heap. One that is unplugged or reset is
     waited for; `tell` gets a sentence about it.
     Raises ScriptError when the model or its source fails on the board, BoardError when the board
     cannot be reached in the first place.
@@ -40,10 +41,10 @@ def live_view(source: Source, server: LiveServer, tell: Callable[[str], None]) -
                         is_known, is_lost = True, False
                         server.show(frame)
                     server.say("there are no more pictures")
-                except KeyboardInterrupt:
-                    board.restart()
+                except (ScriptError, KeyboardInterrupt):
+                    _leave(board)
                     raise
-                board.restart()
+                _leave(board)
                 return
         except ScriptError as error:
             server.say(str(error))
@@ -59,3 +60,9 @@ def live_view(source: Source, server: LiveServer, tell: Callable[[str], None]) -
                 tell(message)
             is_lost = True
             time.sleep(_RETRY_SECONDS)
+
+
+def _leave(board: Board) -> None:
+    """Empties the heap of a board, if it still answers; to close it then leads to its REPL."""
+    with contextlib.suppress(BoardError):
+        board.restart()
