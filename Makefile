@@ -27,7 +27,9 @@ EXTENSION := host/_lilliput.abi3.so
 BINDINGS := native_modules/bindings/generate.py native_modules/bindings/functions.toml
 CORE := $(wildcard native_modules/core native_modules/core/*.[ch]) \
         $(wildcard native_modules/core/kernels native_modules/core/kernels/*.[ch]) \
-        $(wildcard native_modules/core/kernels/*/ native_modules/core/kernels/*/*.[ch])
+        $(wildcard native_modules/core/kernels/*/ native_modules/core/kernels/*/*.[ch]) \
+        $(wildcard native_modules/core/training native_modules/core/training/*.[ch]) \
+        $(wildcard native_modules/core/training/*/ native_modules/core/training/*/*.[ch])
 C_FILES := $(filter %.c %.h,$(CORE)) $(wildcard native_modules/natmod/*.c tests/*/*.[ch] bench/emulation/*/*.[ch]) \
            $(filter-out %/qstrdefsport.h,$(wildcard boards/emulated/*.[ch] boards/emulated/*/*.[ch]))
 

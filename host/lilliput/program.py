@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
+
+ELEMENT_BYTES = MappingProxyType({"int8": 1, "int32": 4, "int16": 2, "bits": 1})
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class FeatureMap:
     width: int
     channels: int
     zero_point: int = 0
-    dtype: str = "int8"  # or "int32"
+    dtype: str = "int8"  # or "int32", "int16", "bits": see lil_dtype
     constant: np.ndarray | None = None
     view_of: int | None = None
     view_offset: int = 0
@@ -39,7 +42,7 @@ class FeatureMap:
 
     @property
     def row_bytes(self) -> int:
-        return self.width * self.channels * (4 if self.dtype == "int32" else 1)
+        return self.width * self.channels * ELEMENT_BYTES[self.dtype]
 
     @property
     def row_pitch(self) -> int:
@@ -74,7 +77,12 @@ class Edge:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator of the program. `kind` is a `lil_kind` without its prefix."""
+    """One operator of the program. `kind` is a `lil_kind` without its prefix.
+
+    `trained_offset` is where in the arena its trained constants lie, None for none; with
+    `trains_weights` they are its weights, too, not its bias only. `is_training` marks what an
+    inference skips.
+    """
 
     kind: str
     name: str
@@ -88,6 +96,9 @@ class Step:
     parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     constants: bytes = b""
     macs: int = 0
+    trained_offset: int | None = None
+    trains_weights: bool = False
+    is_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,19 +113,37 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What a program holds besides an inference.
+
+    `bytes` of the arena, from its first on, persist: `lil_training`, the target's `target_bytes`,
+    and the trained constants. The target is a class below `class_count`, or an int8 map if that is
+    0.
+    """
+
+    bytes: int
+    target_bytes: int = 4
+    class_count: int = 0
+
+
+@dataclass(frozen=True)
 class Program:
-    """Feature maps, and steps in order of execution. Each input has an INPUT step."""
+    """Feature maps, and steps in order of execution. Each input has an INPUT step.
+
+    With `training`, the last steps are a training step's loss, backward pass and updates.
+    """
 
     tensors: tuple[FeatureMap, ...]
     steps: tuple[Step, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     name: str = "model"
+    training: Training | None = None
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
-        return sum(step.macs for step in self.steps)
+        return sum(step.macs for step in self.steps if not step.is_training)
 
     def root(self, tensor: int) -> int:
         """The map whose bytes a view shows; a map that is no view is its own root."""

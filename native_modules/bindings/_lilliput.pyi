@@ -43,6 +43,35 @@ def begin(
     ValueError: it is too small.
     """
 
+def reset(
+    model: ReadableBuffer,
+    context: WriteableBuffer,
+    arena: WriteableBuffer,
+    /,
+) -> int:
+    """Put the constants that training changes into the arena as the file has them; forget the rest.
+
+    Wanted once before the first inference of a trainable file, and to undo its training. Called
+    after `begin`, until it returns LIL_DONE (0x7FFF): it may return LIL_WANTS_PAGE + a segment as
+    `run` does. Then `begin` again. ValueError: a buffer has the wrong size or alignment.
+    """
+
+def begin_step(
+    model: ReadableBuffer,
+    context: WriteableBuffer,
+    arena: WriteableBuffer,
+    target: ReadableBuffer,
+    mantissa: int,
+    exponent: int,
+    /,
+) -> None:
+    """Start a training step in place of an inference: `run` until LIL_DONE, as for that.
+
+    `target` holds an int32 class, or the int8 map that the output should be. The learning rate is
+    mantissa * 2**(exponent - 31). ValueError: the model is not trainable, or by another build only;
+    no such class; the target has the wrong size; the mantissa is negative.
+    """
+
 def run(
     model: ReadableBuffer,
     context: WriteableBuffer,

@@ -32,6 +32,7 @@ class Function:
     arguments: tuple[Argument, ...]
     returns: str
     releases_gil: bool
+    is_training: bool
     doc: str
 
 
@@ -48,6 +49,7 @@ def load_functions(path: Path = FUNCTIONS_FILE) -> list[Function]:
             arguments=tuple(arguments),
             returns=entry.get("returns", "status"),
             releases_gil=entry.get("releases_gil", False),
+            is_training=entry.get("training", False),
             doc=entry["doc"].strip(),
         )
         unknown = [item.kind for item in arguments if item.kind not in ARGUMENT_KINDS]
@@ -429,8 +431,14 @@ def stubs(functions: list[Function]) -> str:
     return "\n".join(parts)
 
 
+def inference_natmod(functions: list[Function]) -> str:
+    """Return the C file of the native .mpy module of a build for inference alone."""
+    return natmod([item for item in functions if not item.is_training])
+
+
 WRITERS: dict[str, Callable[[list[Function]], str]] = {
-    "natmod": natmod,
+    "natmod": inference_natmod,
+    "training-natmod": natmod,
     "usermod": usermod,
     "cpython": cpython,
     "stubs": stubs,

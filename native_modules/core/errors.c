@@ -1,4 +1,5 @@
 /* What went wrong, and how to mend it. */
+#include "kernels/target.h"
 #include "lilliput.h"
 
 const char *lil_error_text(int32_t status) {
@@ -45,6 +46,14 @@ const char *lil_error_text(int32_t status) {
     case LIL_ERROR_INPUT_WHOLE:
         return "model reads its input in patches: pass all of it in one buffer, "
                "or convert without --max-macs to feed rows";
+#if LIL_TRAINING
+    case LIL_ERROR_NOT_TRAINABLE:
+        return "model is not trainable: make it so with `lilliput train-plan`";
+    case LIL_ERROR_TARGET:
+        return "target must be a class that the model has, or an int8 map of its output's size";
+    case LIL_ERROR_RATE:
+        return "learning rate must be positive and less than 2**31";
+#endif
     case LIL_ERROR_OUTPUT_SIZE:
         return "output buffer is too small: see model.output.shape";
     case LIL_ERROR_INDEX:

@@ -79,6 +79,11 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
     call->op = lil_load_operator(run->model, &run->header, index);
     call->output = lil_load_tensor(run->model, &run->header, call->op.output);
     call->constants = run->constants + (call->op.constants_offset - run->segment.constants_offset);
+#if LIL_TRAINING
+    call->trained =
+        call->op.trained_offset == LIL_NONE ? NULL : run->arena + call->op.trained_offset;
+    call->training = (lil_training *)(void *)run->arena;
+#endif
     call->scratch = run->arena + call->op.scratch_offset;
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         lil_source *source = &call->sources[i];
@@ -96,10 +101,14 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
 }
 
 static bool is_ready(const lil_pass *pass, uint32_t row) {
+    uint32_t first = 0;
     if (pass->call.op.flags & LIL_SINK) {
-        return pass->ready[0] > row;
+        if (pass->ready[0] <= row) {
+            return false;
+        }
+        first = 1; /* the others as any operator reads them, for the row that is consumed */
     }
-    for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
+    for (uint32_t i = first; i < pass->call.op.edge_count; i++) {
         int32_t height = (int32_t)pass->call.sources[i].tensor.height;
         if ((int32_t)pass->ready[i] <= lil_last_row(&pass->edges[i], height, (int32_t)row)) {
             return false;
@@ -130,7 +139,7 @@ static void compute_rows(const lil_run_state *run, lil_pass *pass, uint32_t row,
 static bool has_lost_row(const lil_pass *pass, uint32_t row) {
     for (uint32_t i = 0; i < pass->call.op.edge_count; i++) {
         int32_t oldest = (int32_t)row;
-        if (!(pass->call.op.flags & LIL_SINK)) {
+        if (i > 0 || !(pass->call.op.flags & LIL_SINK)) {
             oldest = lil_first_row(&pass->edges[i], (int32_t)row);
         }
         oldest = oldest < 0 ? 0 : oldest;
@@ -250,6 +259,13 @@ static bool is_starved(const lil_run_state *run, uint32_t index) {
     return (int32_t)run->progress->rows[producer - first] <= lil_last_row(&edge, height, row);
 }
 
+/* Whether an operator is for training, in an inference. */
+static bool is_skipped(const lil_run_state *run, uint32_t index) {
+    const uint8_t *op = run->model + run->header.operators_offset + index * sizeof(lil_operator);
+    return !(LIL_TRAINING && run->progress->is_training) &&
+           op[offsetof(lil_operator, flags)] & LIL_FOR_TRAINING;
+}
+
 /* What one operator did in a sweep. */
 typedef struct lil_advance {
     int32_t status; /* LIL_OK or an error */
@@ -259,6 +275,9 @@ typedef struct lil_advance {
 
 /* Lets one operator compute what it can in this sweep. */
 static lil_advance advance(lil_run_state *run, uint32_t index) {
+    if (is_skipped(run, index)) {
+        return (lil_advance){LIL_OK, false, true};
+    }
     if (is_starved(run, index)) {
         return (lil_advance){LIL_OK, false, false};
     }
@@ -369,31 +388,89 @@ static int32_t open_segment(lil_run_state *run) {
     return LIL_OK;
 }
 
-int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
-                const lil_buffer *source) {
-    lil_run_state run;
-    run.model = (const uint8_t *)model->data;
-    run.header = lil_load_header(run.model);
-    run.progress = (lil_progress *)context->data;
-    run.arena = (uint8_t *)arena->data;
-    run.source = source;
-    run.source_rows = 0;
-    run.is_mapped = lil_is_mapped(model, &run.header);
-    if (context->size < run.header.context_bytes || (uintptr_t)context->data % 4 != 0) {
+/* Takes up what lil_begin began. */
+static int32_t resume(lil_run_state *run, const lil_buffer *model, const lil_buffer *context,
+                      const lil_buffer *arena) {
+    run->model = (const uint8_t *)model->data;
+    run->header = lil_load_header(run->model);
+    run->progress = (lil_progress *)context->data;
+    run->arena = (uint8_t *)arena->data;
+    run->is_mapped = lil_is_mapped(model, &run->header);
+    if (context->size < run->header.context_bytes || (uintptr_t)context->data % 4 != 0) {
         return LIL_ERROR_CONTEXT_SIZE;
     }
-    if (run.progress->begun != run.header.checksum ||
-        run.progress->segment > run.header.segment_count) {
+    if (run->progress->begun != run->header.checksum ||
+        run->progress->segment > run->header.segment_count) {
         return LIL_ERROR_NOT_BEGUN;
     }
-    if (arena->size < run.header.arena_bytes) {
+    if (arena->size < run->header.arena_bytes) {
         return LIL_ERROR_ARENA_SIZE;
     }
     if ((uintptr_t)arena->data % 8 != 0) {
         return LIL_ERROR_ARENA_ALIGNMENT;
     }
-    while (run.progress->segment < run.header.segment_count) {
-        int32_t status = open_segment(&run);
+    return LIL_OK;
+}
+
+#if LIL_TRAINING
+
+/* Copies what training changes of an operator's constants. */
+static void reset_operator(const lil_run_state *run, const lil_operator *op) {
+    if (op->kind >= LIL_MASK || op->trained_offset == LIL_NONE) {
+        return;
+    }
+    const uint8_t *from = run->constants + (op->constants_offset - run->segment.constants_offset);
+    uint8_t *to = run->arena + op->trained_offset;
+    uint32_t count = lil_load_tensor(run->model, &run->header, op->output).channels;
+    memcpy(to, from, 4 * count);
+    if (op->flags & LIL_TRAINS_WEIGHTS) {
+        uint32_t tables = lil_channel_table_bytes(count);
+        memcpy(to + 4 * count, from + tables, op->constants_bytes - tables);
+    }
+}
+
+int32_t lil_reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena) {
+    lil_run_state run;
+    int32_t status = resume(&run, model, context, arena);
+    if (status != LIL_OK) {
+        return status;
+    }
+    if (run.header.training_bytes == 0) {
+        return LIL_DONE;
+    }
+    memset(run.arena, 0, lil_trained_start(&run.header));
+    for (; run.progress->segment < run.header.inference_segments; run.progress->segment++) {
+        status = open_segment(&run);
+        if (status != LIL_OK) {
+            return status;
+        }
+        for (uint32_t i = 0; i < run.segment.operator_count; i++) {
+            lil_operator op =
+                lil_load_operator(run.model, &run.header, run.segment.first_operator + i);
+            reset_operator(&run, &op);
+        }
+        run.progress->has_page = 0;
+    }
+    return LIL_DONE;
+}
+
+#endif
+
+int32_t lil_run(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
+                const lil_buffer *source) {
+    lil_run_state run;
+    run.source = source;
+    run.source_rows = 0;
+    int32_t status = resume(&run, model, context, arena);
+    if (status != LIL_OK) {
+        return status;
+    }
+    uint32_t end = run.header.inference_segments;
+#if LIL_TRAINING
+    end = run.progress->is_training ? run.header.segment_count : end;
+#endif
+    while (run.progress->segment < end) {
+        status = open_segment(&run);
         if (status == LIL_OK) {
             status = run_segment(&run);
         }

@@ -12,18 +12,23 @@
  * provenance, preprocessing tables and constant tensors; then the operators' constants, in order of
  * execution. The part before the constants is the front: of a paged file only the front needs to
  * be in memory, and each segment's constants are read into the arena before it runs.
+ *
+ * A trainable file holds one training step more: the segments from `inference_segments` on are its
+ * loss, backward pass and updates. The first `training_bytes` of the arena persist between calls: a
+ * lil_training, the step's target, and the constants that training changes (`trained_offset`).
  */
 #ifndef LIL_FORMAT_H
 #define LIL_FORMAT_H
 
 #include <stdint.h>
 
-#define LIL_VERSION 1
+#define LIL_VERSION 2
 #define LIL_LAYOUT 2 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
 #define LIL_MAX_PORTS 254
 #define LIL_MAX_RANK 6
+#define LIL_TRAINED_BIAS_LIMIT 268435456 /* 2^28: no bias that training changes is larger */
 
 /* What an operator computes. The kernel table has one entry for each. */
 enum lil_kind {
@@ -48,10 +53,28 @@ enum lil_kind {
     LIL_RESIZE_NEAREST = 18,
     LIL_RESIZE_BILINEAR = 19,
     LIL_ARGMAX = 20,
-    LIL_KIND_COUNT = 21
+    /* From here on: what a training step does besides the inference. A gradient g is an int16 map,
+     * real = g * 2^-(static exponent, which the host knows) * 2^-gradient_exponent. x and y are the
+     * input and output of the inference's operator, z its output before the clamp. */
+    LIL_MASK = 21,                 /* y -> bits: 1 where activation_min < y < activation_max */
+    LIL_CROSS_ENTROPY = 22,        /* logits 1x1xC -> gradient; the target is an int32 class */
+    LIL_SQUARED_ERROR = 23,        /* y -> gradient; the target is an int8 map like y */
+    LIL_CLAMP_GRADIENT = 24,       /* gradient of y [, y or its bits] -> gradient of z, rescaled */
+    LIL_CONVOLUTION_GRADIENT = 25, /* gradient of z -> gradient of x; of FULLY_CONNECTED, too */
+    LIL_DEPTHWISE_GRADIENT = 26,   /* gradient of z -> gradient of x */
+    LIL_SUM_GRADIENTS = 27,        /* of a map with two readers: a * 2^i + b * 2^j */
+    LIL_MULTIPLY_GRADIENT = 28,    /* gradient of z, the other operand -> gradient of an operand */
+    LIL_POOL_GRADIENT = 29,        /* gradient of y -> gradient of x: AVERAGE_POOL and MEAN */
+    LIL_MAX_POOL_GRADIENT = 30,    /* gradient of y, x -> gradient of x */
+    LIL_UPDATE_BIAS = 31,          /* gradient of z; the output is a token, an int8 of no meaning */
+    LIL_UPDATE_CONVOLUTION = 32,   /* gradient of z, x; the same; of FULLY_CONNECTED, too */
+    LIL_UPDATE_DEPTHWISE = 33,     /* gradient of z, x; the same */
+    LIL_KIND_COUNT = 34
 };
 
-enum lil_dtype { LIL_INT8 = 0, LIL_INT32 = 1 };
+/* LIL_BITS: eight of a row's elements (pixel by pixel) to a byte, the first in the lowest bit; the
+ * map counts the bytes: width = ceil(elements of a row / 8), channels = 1. */
+enum lil_dtype { LIL_INT8 = 0, LIL_INT32 = 1, LIL_INT16 = 2, LIL_BITS = 3 };
 
 /* Where a tensor's rows lie. */
 enum lil_storage {
@@ -72,7 +95,12 @@ enum lil_operator_flags {
      * channel the multiplier is at least 2^30 (and odd, with LIL_SINGLE_ROUNDING), the shift s is a
      * right shift of 1 or more, and no sum leaves 32 bits when 2^(s + 7) is added to its magnitude
      * for the rounding and the zero point. */
-    LIL_SHIFTS_RIGHT = 8
+    LIL_SHIFTS_RIGHT = 8,
+    /* Of an operator with a trained_offset: its weights are in the arena, too, not its bias only.
+     */
+    LIL_TRAINS_WEIGHTS = 32,
+    /* Skipped in an inference. */
+    LIL_FOR_TRAINING = 64
 };
 
 enum lil_axis { LIL_AXIS_HEIGHT = 1, LIL_AXIS_WIDTH = 2, LIL_AXIS_CHANNELS = 4 };
@@ -105,8 +133,25 @@ typedef struct lil_header {
     uint16_t segment_count;
     uint16_t input_count;
     uint16_t output_count;
-    uint32_t is_paged; /* segments have pages: the constants need not be in memory */
+    uint16_t is_paged;           /* segments have pages: the constants need not be in memory */
+    uint16_t inference_segments; /* so many segments are an inference; all, if not trainable */
+    uint32_t training_bytes; /* of the arena, from its first on, that persist; 0: not trainable */
+    uint32_t target_bytes;   /* of a training step: 4, an int32 class, or an int8 map's */
+    uint32_t class_count;    /* a class is less than this; 0: the target is a map */
 } lil_header;
+
+/* The state of training: the arena's first bytes. The target lies behind it, and then, from the
+ * next multiple of 4 on, the trained constants. */
+typedef struct lil_training {
+    uint32_t seed;         /* of the stochastic rounding; the caller sets it */
+    uint32_t step;         /* steps begun since the reset */
+    int32_t rate_mantissa; /* learning rate = rate_mantissa * 2^(rate_exponent - 31) */
+    int32_t rate_exponent;
+    int32_t loss;              /* of the last step, in 1/65536; INT32_MAX: that or more */
+    int32_t gradient_exponent; /* of the last step: its gradients were scaled up by 2^this */
+    uint32_t saturated;        /* values of its gradients that did not fit, and were clamped */
+    uint32_t reserved;
+} lil_training;
 
 /* A feature map, or the ring of those of its rows that are still needed: row y lies at
  * `offset + (y % ring_rows) * pitch`. A patch of a larger map has that map's pitch. */
@@ -189,6 +234,57 @@ typedef struct lil_axes {
     uint32_t axis; /* one lil_axis bit: CONCATENATE, ARGMAX */
 } lil_axes;
 
+/* SQUARED_ERROR: loss = sum of squared int8 differences * multiplier * 2^(shift - 31), in 1/65536.
+ */
+typedef struct lil_loss {
+    int32_t multiplier;
+    int32_t shift;
+} lil_loss;
+
+/* Gradients are clamped to +-limit, which the host chooses so that no sum of them that a later
+ * operator computes leaves 32 bits.
+ *
+ * CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT, POOL_GRADIENT, MAX_POOL_GRADIENT: the window is that of
+ * the inference's operator; of FULLY_CONNECTED, and of MEAN, it is as large as the map. The sum of
+ * products is divided by 2^shift, rounded to nearest, ties upwards. POOL_GRADIENT's factors are 256
+ * for a window inside of the map, and 256 * its size / the part of it inside at a border. */
+typedef struct lil_gradient {
+    lil_window window;
+    uint16_t limit;
+    uint8_t shift; /* 0 to 30 */
+    uint8_t reserved;
+} lil_gradient;
+
+/* CLAMP_GRADIENT, whose multipliers are constants. */
+typedef struct lil_limit {
+    uint16_t limit;
+    uint16_t reserved;
+} lil_limit;
+
+/* SUM_GRADIENTS: a * 2^shift[0] + b * 2^shift[1], with shifts from -15 to 15. */
+typedef struct lil_sum {
+    uint16_t limit;
+    int8_t shift[2];
+} lil_sum;
+
+/* MULTIPLY_GRADIENT: sum of g * (other - zero point), times multiplier * 2^(shift - 31). A sum over
+ * the positions at which the operand was broadcast, one position where it was not. */
+typedef struct lil_product {
+    int32_t multiplier;
+    int32_t shift;
+    uint16_t limit;
+    uint16_t reserved;
+} lil_product;
+
+/* UPDATE_CONVOLUTION, UPDATE_DEPTHWISE: the window is that of the inference's operator; of
+ * FULLY_CONNECTED it is as large as the map. Of each group's input channels the first
+ * `trained_inputs` have their weights changed; x has these channels, or all `input_channels`. */
+typedef struct lil_update {
+    lil_window window;
+    uint16_t trained_inputs;
+    uint16_t input_channels; /* of the inference's operator; of all groups */
+} lil_update;
+
 /* INPUT: which input, and where in it the output map begins. */
 typedef struct lil_patch {
     uint32_t input;
@@ -205,6 +301,12 @@ typedef union lil_parameters {
     lil_permutation permutation;
     lil_resize resize;
     lil_axes axes;
+    lil_loss loss;
+    lil_gradient gradient;
+    lil_limit limit;
+    lil_sum sum;
+    lil_product product;
+    lil_update update;
     uint32_t words[6];
 } lil_parameters;
 
@@ -219,7 +321,13 @@ typedef union lil_parameters {
  *   PRELU            int16 alpha - zero point [C]
  *   SOFTMAX          int32 exponential[256], Q0.31, indexed by maximum - value
  *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
- * The bias has the input's zero point folded in: bias - zero_point * sum of the weights.
+ *   CROSS_ENTROPY    the same as SOFTMAX
+ *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g becomes g * multiplier * 2^-(16 +
+ * shift), multiplier 0 to INT32_MAX, shift 1 to 30 CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT those
+ * of the inference's operator UPDATE_...       int32 multiplier[C], int8 shift[C] of the bias,
+ * padding to 4; of a weight the same: a sum of gradients times multiplier * 2^(shift - 31), the
+ * learning rate and 2^-gradient_exponent is what is taken off; rounded stochastically The bias has
+ * the input's zero point folded in: bias - zero_point * sum of the weights.
  *
  * Weights in pairs are weights[groups][pairs][taps][2]: output channels 2i and 2i + 1 of a group
  * are pair i, and their weights alternate. Zeros stand for the partner of a last channel that has
@@ -239,6 +347,10 @@ typedef struct lil_operator {
     uint32_t constants_bytes;
     uint32_t scratch_offset; /* in the arena, a multiple of 4 */
     uint32_t scratch_bytes;
+    /* Where in the arena int32 bias[C] lies, and with LIL_TRAINS_WEIGHTS all the weights behind it,
+     * in place of those among the constants; a multiple of 4. LIL_NONE: in the file. Of updates,
+     * and of gradients with weights, it is that of the inference's operator. */
+    uint32_t trained_offset;
     lil_parameters parameters;
 } lil_operator;
 
@@ -273,6 +385,7 @@ typedef struct lil_progress {
     uint16_t segment;     /* the segment in work */
     uint8_t has_page;     /* its constants have been read into the arena */
     uint8_t spent_source; /* 1 + the input that the source has completed since it was asked for */
+    uint32_t is_training; /* a training step, not an inference */
     uint32_t rows[];      /* computed by each of its operators; consumed, for a sink */
 } lil_progress;
 

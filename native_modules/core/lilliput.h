@@ -5,6 +5,11 @@
  * then lil_read_output. Nothing is allocated, no global is written, and no function keeps a
  * pointer: all state is in the context and the arena, both of which may be used again for the next
  * inference. Functions return a lil_status.
+ *
+ * A trainable file wants lil_reset once before its first inference, so that the constants that
+ * training changes are in the arena, which is then its own. A training step is lil_begin_step,
+ * lil_run as for an inference, and lil_read_output for the scores; the loss is in lil_training, at
+ * the arena's first byte.
  */
 #ifndef LILLIPUT_H
 #define LILLIPUT_H
@@ -46,7 +51,10 @@ enum lil_status {
     LIL_ERROR_OUTPUT_SIZE = -20,
     LIL_ERROR_INDEX = -21,
     LIL_ERROR_FIELD = -22,
-    LIL_ERROR_INPUT_WHOLE = -23
+    LIL_ERROR_INPUT_WHOLE = -23,
+    LIL_ERROR_NOT_TRAINABLE = -24,
+    LIL_ERROR_TARGET = -25,
+    LIL_ERROR_RATE = -26
 };
 
 /* What lil_field reads. `index` counts inputs, outputs, tensors, operators or segments; for a shape
@@ -77,7 +85,11 @@ enum lil_field_id {
     LIL_FIELD_PAGE_BYTES = 22,
     LIL_FIELD_PAGE_OFFSET = 23, /* in the arena; -1 when the file is not paged */
     LIL_FIELD_IS_PAGED = 24,
-    LIL_FIELD_SCRATCH_WANTED = 25 /* with which the kernel of operator `index` is fastest */
+    LIL_FIELD_SCRATCH_WANTED = 25, /* with which the kernel of operator `index` is fastest */
+    LIL_FIELD_TRAINING_BYTES = 26, /* of the arena that persist; 0: not trainable */
+    LIL_FIELD_TARGET_BYTES = 27,
+    LIL_FIELD_CLASS_COUNT = 28,  /* of the target; 0: it is an int8 map */
+    LIL_FIELD_TRAINED_START = 29 /* in the arena, of the trained constants */
 };
 
 /* Checks everything that the engine will rely on, so that no file, however damaged, makes it read
@@ -94,6 +106,18 @@ int32_t lil_checksum(const lil_buffer *data, int32_t checksum, int32_t *value);
 
 /* Starts an inference. `context` holds at least LIL_FIELD_CONTEXT_BYTES, 4-byte aligned. */
 int32_t lil_begin(const lil_buffer *model, const lil_buffer *context);
+
+/* Puts the constants that training changes into the arena as they are in the file, and clears the
+ * state, a lil_training. Between lil_begin and LIL_DONE; returns LIL_WANTS_PAGE + a segment as
+ * lil_run does. Does nothing for a file that is not trainable. Not in builds without LIL_TRAINING:
+ * in those the file's own constants are used. */
+int32_t lil_reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena);
+
+/* Starts a training step in place of an inference. `target` is an int32 class, or the int8 map that
+ * the output should be. The learning rate is mantissa * 2^(exponent - 31), the mantissa not
+ * negative. Not in builds without LIL_TRAINING. */
+int32_t lil_begin_step(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
+                       const lil_buffer *target, int32_t mantissa, int32_t exponent);
 
 /* Computes as far as the rows in `source` allow. `source` holds whole rows of the input that the
  * last call asked for; empty is allowed, and asks. Returns LIL_DONE, the index of the input whose

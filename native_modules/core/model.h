@@ -2,6 +2,7 @@
 #ifndef LIL_MODEL_H
 #define LIL_MODEL_H
 
+#include "kernels/target.h"
 #include "lil_format.h"
 #include "lilliput.h"
 
@@ -70,7 +71,7 @@ static inline int32_t lil_load_int32(const uint8_t *address) {
 }
 
 static inline uint32_t lil_element_bytes(const lil_tensor *tensor) {
-    return tensor->dtype == LIL_INT32 ? 4 : 1;
+    return tensor->dtype == LIL_INT32 ? 4 : tensor->dtype == LIL_INT16 ? 2 : 1;
 }
 
 static inline uint32_t lil_row_bytes(const lil_tensor *tensor) {
@@ -80,6 +81,20 @@ static inline uint32_t lil_row_bytes(const lil_tensor *tensor) {
 /* Whether rows lie one behind the other. */
 static inline bool lil_is_contiguous(const lil_tensor *tensor) {
     return tensor->pitch == lil_row_bytes(tensor) || tensor->height == 1;
+}
+
+/* Where a training step's target lies in the arena, and behind it the trained constants. */
+static inline uint8_t *lil_target(uint8_t *arena) {
+    return arena + sizeof(lil_training);
+}
+
+static inline uint32_t lil_trained_start(const lil_header *header) {
+    return sizeof(lil_training) + (header->target_bytes + 3) / 4 * 4;
+}
+
+/* Bytes of the tables before the weights of an operator with `count` channels. */
+static inline uint32_t lil_channel_table_bytes(uint32_t count) {
+    return (9 * count + 3) / 4 * 4;
 }
 
 /* Bytes from the first of a tensor's ring to behind its last. */
@@ -110,6 +125,19 @@ static inline int32_t lil_last_row(const lil_edge *edge, int32_t height, int32_t
  * `constants` is where its constants lie, or NULL when they are not in memory yet. */
 int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
                             const uint8_t *constants);
+
+/* The same for what only a training step does; LIL_OK in builds that never run it. */
+#if LIL_TRAINING
+int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *header,
+                                     const lil_operator *op, const uint8_t *constants);
+#else
+static inline int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *header,
+                                                   const lil_operator *op,
+                                                   const uint8_t *constants) {
+    (void)model, (void)header, (void)op, (void)constants;
+    return LIL_OK;
+}
+#endif
 
 /* Whether the constants are in memory with the front. */
 static inline bool lil_is_mapped(const lil_buffer *model, const lil_header *header) {

@@ -210,6 +210,20 @@ int32_t lil_field(const lil_buffer *model, int32_t field, int32_t index, int32_t
     case LIL_FIELD_LABELS_BYTES:
         *value = (int32_t)header.labels_bytes;
         return LIL_OK;
+#if LIL_TRAINING
+    case LIL_FIELD_TRAINING_BYTES:
+        *value = (int32_t)header.training_bytes;
+        return LIL_OK;
+    case LIL_FIELD_TARGET_BYTES:
+        *value = (int32_t)header.target_bytes;
+        return LIL_OK;
+    case LIL_FIELD_CLASS_COUNT:
+        *value = (int32_t)header.class_count;
+        return LIL_OK;
+    case LIL_FIELD_TRAINED_START:
+        *value = (int32_t)lil_trained_start(&header);
+        return LIL_OK;
+#endif
     case LIL_FIELD_SCRATCH_BYTES:
     case LIL_FIELD_SCRATCH_WANTED:
         return operator_scratch(file, &header, field, index, value);

@@ -31,6 +31,16 @@ static bool table_fits(const lil_header *header, uint32_t offset, uint64_t count
            offset + count * bytes <= header->constants_offset;
 }
 
+/* Whether what training keeps has its place in the arena. */
+static bool training_is_sound(const lil_header *header) {
+    return header->inference_segments <= header->segment_count &&
+           (!LIL_TRAINING || header->training_bytes == 0 ||
+            (header->training_bytes <= header->arena_bytes &&
+             header->target_bytes <= LIL_MAX_ELEMENTS &&
+             (header->class_count == 0 || header->target_bytes == 4) &&
+             header->training_bytes >= lil_trained_start(header)));
+}
+
 static int32_t verify_header(const lil_buffer *model, const lil_header *header) {
     static const uint8_t magic[4] = {'L', 'I', 'L', 0x1A};
     const uint8_t *file = (const uint8_t *)model->data;
@@ -69,7 +79,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header) 
         table_fits(header, header->provenance_offset, header->provenance_bytes, 1);
     if (!fits || header->input_count == 0 || header->output_count == 0 ||
         header->operator_count == LIL_NO_PRODUCER || header->input_count > LIL_MAX_PORTS ||
-        header->arena_bytes > INT32_MAX) {
+        header->arena_bytes > INT32_MAX || !training_is_sound(header)) {
         return LIL_ERROR_TABLE;
     }
     return LIL_OK;
@@ -78,7 +88,7 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header) 
 static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint32_t index) {
     lil_tensor tensor = lil_load_tensor(file, header, index);
     if (tensor.height == 0 || tensor.width == 0 || tensor.channels == 0 ||
-        tensor.height > LIL_MAX_HEIGHT || tensor.dtype > LIL_INT32 || tensor.ring_rows == 0 ||
+        tensor.height > LIL_MAX_HEIGHT || tensor.dtype > LIL_BITS || tensor.ring_rows == 0 ||
         tensor.ring_rows > tensor.height) {
         return false;
     }
@@ -100,7 +110,7 @@ static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint3
                tensor.producer == LIL_NO_PRODUCER && end <= header->constants_offset;
     }
     if (tensor.storage != LIL_ARENA || end > header->arena_bytes ||
-        (tensor.dtype == LIL_INT32 && tensor.offset % 4 != 0)) {
+        tensor.offset % lil_element_bytes(&tensor) != 0) {
         return false;
     }
     if (tensor.producer == LIL_NO_PRODUCER) {
@@ -124,7 +134,7 @@ static bool edges_are_sound(const uint8_t *file, const lil_header *header, const
             return false;
         }
         lil_tensor tensor = lil_load_tensor(file, header, edge.tensor);
-        if (tensor.dtype != LIL_INT8 || tensor.storage == LIL_SOURCE) {
+        if ((tensor.dtype != LIL_INT8 && op->kind < LIL_MASK) || tensor.storage == LIL_SOURCE) {
             return false;
         }
     }
@@ -147,7 +157,10 @@ static int32_t verify_operator_record(const lil_buffer *model, const lil_header 
         op.constants_bytes > header->file_bytes - op.constants_offset) {
         return LIL_ERROR_CONSTANTS;
     }
-    if (op.kind != LIL_INPUT && lil_find_kernel(op.kind) == NULL) {
+    if (op.kind >= LIL_MASK && !(op.flags & LIL_FOR_TRAINING)) {
+        return LIL_ERROR_OPERATOR;
+    }
+    if (op.kind != LIL_INPUT && op.kind < LIL_MASK && lil_find_kernel(op.kind) == NULL) {
         return LIL_ERROR_KERNEL_ABSENT;
     }
     const uint8_t *constants = lil_is_mapped(model, header) ? file + op.constants_offset : NULL;
@@ -277,8 +290,8 @@ static bool port_is_sound(const uint8_t *file, const lil_header *header, uint32_
         return false;
     }
     if (!is_input) {
-        return tensor.storage == LIL_ARENA && tensor.ring_rows == tensor.height &&
-               lil_is_contiguous(&tensor);
+        return tensor.storage == LIL_ARENA && tensor.dtype <= LIL_INT32 &&
+               tensor.ring_rows == tensor.height && lil_is_contiguous(&tensor);
     }
     bool tables_fit = port.table_channels == 0 ||
                       ((port.table_channels == 1 || port.table_channels == tensor.channels) &&

@@ -48,11 +48,20 @@ static bool shifts_right(const subject *s, uint32_t largest, int32_t multiplier,
     return shift <= -1 && shift >= -23 && largest + (1u << (7 - shift)) <= INT32_MAX;
 }
 
+/* Whether what training changes lies among the trained constants: the bias of `count` channels, and
+ * the weights with LIL_TRAINS_WEIGHTS. */
+static bool trained_fits(const subject *s, uint32_t count, uint64_t weight_bytes) {
+    uint32_t offset = s->op->trained_offset;
+    uint64_t bytes = 4 * (uint64_t)count + (s->op->flags & LIL_TRAINS_WEIGHTS ? weight_bytes : 0);
+    return offset % 4 == 0 && offset >= lil_trained_start(s->header) &&
+           offset + bytes <= s->header->training_bytes;
+}
+
 /* Bias, multipliers and shifts of every channel, and `inputs` weights for each, in pairs of
  * channels where there are `pairs`: in bounds, and no sum can leave 32 bits. */
 static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs) {
     uint32_t count = s->out.channels;
-    uint64_t table_bytes = (9 * (uint64_t)count + 3) / 4 * 4;
+    uint64_t table_bytes = lil_channel_table_bytes(count);
     if (inputs > 65536) {
         return LIL_ERROR_CONSTANTS;
     }
@@ -60,11 +69,18 @@ static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs
     if (s->op->constants_bytes < table_bytes + weight_bytes) {
         return LIL_ERROR_CONSTANTS;
     }
+    bool is_trained = LIL_TRAINING && s->op->trained_offset != LIL_NONE;
+    if (is_trained && !trained_fits(s, count, s->op->constants_bytes - table_bytes)) {
+        return LIL_ERROR_OPERATOR;
+    }
     if (s->constants == NULL) {
         return LIL_OK;
     }
-    lil_channels channels = lil_load_channels(s->constants, count);
+    lil_channels channels = lil_locate_channels(s->constants, count);
     int32_t limit = INT32_MAX - (int32_t)(inputs << 14);
+    if (is_trained && limit > LIL_TRAINED_BIAS_LIMIT) {
+        limit = LIL_TRAINED_BIAS_LIMIT;
+    }
     for (uint32_t c = 0; c < count; c++) {
         int32_t bias = lil_bias(&channels, c);
         int32_t multiplier = lil_load_int32(channels.multiplier + 4 * c);
@@ -72,6 +88,9 @@ static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs
             return LIL_ERROR_CONSTANTS;
         }
         uint32_t largest = (uint32_t)(bias < 0 ? -bias : bias) + (uint32_t)(inputs << 14);
+        if (is_trained) {
+            largest = LIL_TRAINED_BIAS_LIMIT + (uint32_t)(inputs << 14);
+        }
         if (s->op->flags & LIL_SHIFTS_RIGHT &&
             !shifts_right(s, largest, multiplier, channels.shift[c])) {
             return LIL_ERROR_CONSTANTS;
@@ -366,7 +385,7 @@ static int32_t verify_input(const subject *s) {
 
 int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, const lil_operator *op,
                             const uint8_t *constants) {
-    static int32_t (*const verifiers[LIL_KIND_COUNT])(const subject *) = {
+    static int32_t (*const verifiers[LIL_MASK])(const subject *) = {
         NULL,
         verify_convolution,
         verify_depthwise,
@@ -395,6 +414,13 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
     s.op = op;
     s.constants = constants;
     s.out = lil_load_tensor(model, header, op->output);
+    if (op->kind >= LIL_MASK) {
+        return lil_verify_training_operator(model, header, op, constants);
+    }
+    bool has_channels = op->kind >= LIL_CONVOLUTION && op->kind <= LIL_FULLY_CONNECTED;
+    if (LIL_TRAINING && op->trained_offset != LIL_NONE && !has_channels) {
+        return LIL_ERROR_OPERATOR;
+    }
     if (op->kind == LIL_INPUT) {
         return verify_input(&s);
     }

@@ -13,6 +13,8 @@ file(GLOB LILLIPUT_CORE CONFIGURE_DEPENDS
     ${LILLIPUT_MODULES}/core/*.c
     ${LILLIPUT_MODULES}/core/kernels/*.c
     ${LILLIPUT_MODULES}/core/kernels/*/*.c
+    ${LILLIPUT_MODULES}/core/training/*.c
+    ${LILLIPUT_MODULES}/core/training/*/*.c
 )
 
 # MicroPython looks for its strings in the sources while CMake configures.

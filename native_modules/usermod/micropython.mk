@@ -6,7 +6,8 @@ LILLIPUT_BINDINGS := $(LILLIPUT_MODULES)/bindings
 
 SRC_USERMOD_C += $(LILLIPUT_BINDING)
 SRC_USERMOD_LIB_C += $(wildcard $(LILLIPUT_MODULES)/core/*.c \
-                       $(LILLIPUT_MODULES)/core/kernels/*.c $(LILLIPUT_MODULES)/core/kernels/*/*.c)
+                       $(LILLIPUT_MODULES)/core/kernels/*.c $(LILLIPUT_MODULES)/core/kernels/*/*.c \
+                       $(LILLIPUT_MODULES)/core/training/*.c $(LILLIPUT_MODULES)/core/training/*/*.c)
 CFLAGS_USERMOD += -I$(LILLIPUT_MODULES)/core
 
 # Most ports compile for size.

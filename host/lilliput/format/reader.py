@@ -9,6 +9,7 @@ from typing import Any
 import _lilliput
 import numpy as np
 
+from ..program import ELEMENT_BYTES
 from .structs import constants, definitions, unpack
 
 
@@ -64,6 +65,8 @@ class ModelFile:
     context_bytes: int
     constants_bytes: int
     is_paged: bool
+    training_bytes: int
+    inference_segments: int
     macs: int
     tensors: tuple[StoredTensor, ...]
     operators: tuple[StoredOperator, ...]
@@ -97,6 +100,8 @@ def read(data: bytes) -> ModelFile:
         context_bytes=header.context_bytes,
         constants_bytes=header.file_bytes - header.constants_offset,
         is_paged=bool(header.is_paged),
+        training_bytes=header.training_bytes,
+        inference_segments=header.inference_segments,
         macs=header.macs_low | header.macs_high << 32,
         tensors=tensors,
         operators=_operators(data, header, segments),
@@ -110,8 +115,8 @@ def read(data: bytes) -> ModelFile:
 
 def _tensor(index: int, record: Any) -> StoredTensor:
     names = constants()
-    dtype = "int32" if record.dtype == names["LIL_INT32"] else "int8"
-    elements = record.height * record.width * record.channels
+    dtype = next(name for name in ELEMENT_BYTES if names[f"LIL_{name.upper()}"] == record.dtype)
+    row_bytes = record.width * record.channels * ELEMENT_BYTES[dtype]
     storages = {
         names["LIL_ARENA"]: "arena",
         names["LIL_CONSTANT"]: "constant",
@@ -124,7 +129,7 @@ def _tensor(index: int, record: Any) -> StoredTensor:
         storage=storages[record.storage],
         offset=record.offset,
         ring_rows=record.ring_rows,
-        bytes=elements * (4 if dtype == "int32" else 1) * record.ring_rows // record.height,
+        bytes=row_bytes * record.ring_rows,
         zero_point=record.zero_point,
         producer=None if record.producer == 0xFFFF else record.producer,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..program import Port, Program, Step
+from ..program import Port, Program, Step, Training
 from .constants import CONSTANTS_ALIGNMENT, constant_offsets
 from .preprocessing import float_thresholds, uint8_table
 from .structs import constants, macros, pack, size_of
@@ -84,6 +84,7 @@ def write(
     image.fill(segments, _segments(program, plan, offsets))
     largest = max((segment.count for segment in plan.segments), default=0)
     limits = macros()
+    training = program.training or Training(bytes=0, target_bytes=0)
     header = {
         "magic": list(b"LIL\x1a"),
         "version": limits["LIL_VERSION"],
@@ -112,6 +113,10 @@ def write(
         "input_count": len(program.inputs),
         "output_count": len(program.outputs),
         "is_paged": plan.is_paged,
+        "inference_segments": plan.inference_segments,
+        "training_bytes": training.bytes,
+        "target_bytes": training.target_bytes,
+        "class_count": training.class_count,
     }
     image.fill(0, pack("lil_header", header))
     before = zlib.crc32(image.data[: _CHECKED_FROM - 4])
@@ -143,7 +148,7 @@ def _tensors(image: _Image, program: Program, plan: Plan) -> bytes:
                     "offset": offset,
                     "pitch": tensor.row_pitch,
                     "producer": producers.get(index, _NO_PRODUCER),
-                    "dtype": names["LIL_INT32" if tensor.dtype == "int32" else "LIL_INT8"],
+                    "dtype": names[f"LIL_{tensor.dtype.upper()}"],
                     "storage": storage,
                     "zero_point": tensor.zero_point,
                 },
@@ -172,6 +177,7 @@ def _operators(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
                     "constants_bytes": len(step.constants),
                     "scratch_offset": plan.scratch_offsets[index],
                     "scratch_bytes": plan.scratch_bytes[index],
+                    "trained_offset": _or_none(step.trained_offset),
                     "parameters": _parameters(step),
                 },
             )
@@ -199,9 +205,7 @@ def _segments(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
                     "operator_count": segment.count,
                     "constants_offset": begin,
                     "constants_bytes": end - begin,
-                    "page_offset": plan.page_offsets[number]
-                    if plan.is_paged
-                    else macros()["LIL_NONE"],
+                    "page_offset": _or_none(plan.page_offsets[number] if plan.is_paged else None),
                 },
             )
         )
@@ -215,8 +219,14 @@ def _flags(step: Step) -> int:
         "LIL_SINK": step.is_sink,
         "LIL_SINGLE_ROUNDING": step.rounds_once,
         "LIL_SHIFTS_RIGHT": step.shifts_right,
+        "LIL_TRAINS_WEIGHTS": step.trains_weights,
+        "LIL_FOR_TRAINING": step.is_training,
     }
     return sum(names[name] for name, is_set in flags.items() if is_set)
+
+
+def _or_none(offset: int | None) -> int:
+    return macros()["LIL_NONE"] if offset is None else offset
 
 
 def _parameters(step: Step) -> dict[str, object]:

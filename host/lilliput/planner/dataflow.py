@@ -94,10 +94,10 @@ def call_count(program: Program, step: Step) -> int:
 def _use(program: Program, index: int, edge: Edge) -> Use:
     step = program.steps[index]
     height = program.tensors[edge.tensor].height
-    if step.is_sink:
+    if step.is_sink and edge is step.edges[0]:
         first = last = np.arange(height)
     else:
-        rows = np.arange(program.tensors[step.output].height, dtype=np.int64) * edge.step
+        rows = np.arange(call_count(program, step), dtype=np.int64) * edge.step
         first = np.clip((rows + edge.first) // edge.divisor, 0, height)
         last = np.minimum((rows + edge.last) // edge.divisor, height - 1)
     least_from = np.append(np.minimum.accumulate(first[::-1])[::-1], height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..program import Program
 from .dataflow import Dataflow
 from .packing import ALIGNMENT, PATIENCE, align, lower_bound, pack
 from .plan import Block, Plan, Segment
@@ -23,14 +24,16 @@ def place_segments(
     program = flow.program
     held = residency(flow, segments, scratch, keep_all=keep_all, paged=paged)
     packing = pack(held.items, held.overlaps, patience=patience)
+    persistent = 0 if program.training is None else align(program.training.bytes)
     offsets = [0] * len(program.tensors)
     for index, tensor in enumerate(program.tensors):
         if tensor.constant is None and not tensor.is_source:
             item = held.tensor_items[program.root(index)]
-            offsets[index] = packing.offsets[item] + program.offset_in_root(index)
+            inside = program.offset_in_root(index)
+            offsets[index] = persistent + packing.offsets[item] + inside
     scratch_offsets = [0] * len(program.steps)
     for index, item in held.scratch_items.items():
-        scratch_offsets[index] = packing.offsets[item]
+        scratch_offsets[index] = persistent + packing.offsets[item]
     return Plan(
         program=program,
         segments=segments,
@@ -39,14 +42,30 @@ def place_segments(
         offsets=tuple(offsets),
         scratch_offsets=tuple(scratch_offsets),
         scratch_bytes=scratch,
-        page_offsets=tuple(packing.offsets[item] for item in held.page_items),
-        arena_bytes=packing.bytes,
-        lower_bound=lower_bound(held.items, held.overlaps),
-        blocks=tuple(
-            Block(item.name, offset, align(item.bytes), item.first, item.last, item.kind)
-            for item, offset in zip(held.items, packing.offsets, strict=True)
+        page_offsets=tuple(persistent + packing.offsets[item] for item in held.page_items),
+        arena_bytes=persistent + packing.bytes,
+        lower_bound=persistent + lower_bound(held.items, held.overlaps),
+        blocks=(
+            *_persistent_blocks(program, persistent),
+            *(
+                Block(
+                    item.name,
+                    persistent + offset,
+                    align(item.bytes),
+                    item.first,
+                    item.last,
+                    item.kind,
+                )
+                for item, offset in zip(held.items, packing.offsets, strict=True)
+            ),
         ),
     )
+
+
+def _persistent_blocks(program: Program, size: int) -> tuple[Block, ...]:
+    """What training keeps at the start of the arena."""
+    last = len(program.steps) - 1
+    return (Block("trained", 0, size, 0, last, "trained"),) if size else ()
 
 
 def with_more_scratch(plan: Plan, wanted: tuple[int, ...]) -> Plan:

@@ -67,6 +67,18 @@ class Plan:
         return bool(self.page_offsets)
 
     @property
+    def inference_segments(self) -> int:
+        """Segments up to the last that an inference runs."""
+        return max(
+            (
+                number + 1
+                for number, segment in enumerate(self.segments)
+                if not all(self.program.steps[index].is_training for index in segment.steps)
+            ),
+            default=0,
+        )
+
+    @property
     def peak_step(self) -> int:
         """The step at which the highest byte of the arena is in use."""
         top = max(self.blocks, key=lambda block: block.offset + block.bytes)

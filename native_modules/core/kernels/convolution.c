@@ -21,7 +21,7 @@ static job load_job(const lil_call *call) {
     const lil_window *window = &call->op.parameters.window;
     job j;
     j.call = call;
-    j.channels = lil_load_channels(call->constants, call->output.channels);
+    j.channels = lil_load_channels(call, call->output.channels);
     j.group_inputs = source->tensor.channels;
     j.group_outputs = call->output.channels;
     if (window->groups > 1) {

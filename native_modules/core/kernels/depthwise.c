@@ -265,7 +265,7 @@ static void convolve(const lil_call *call, const lil_channels *channels) {
 #endif
 
 void lil_depthwise_convolution(const lil_call *call) {
-    lil_channels channels = lil_load_channels(call->constants, call->output.channels);
+    lil_channels channels = lil_load_channels(call, call->output.channels);
     convolve(call, &channels);
     lil_finish_row(call);
 }

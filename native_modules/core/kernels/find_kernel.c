@@ -12,7 +12,7 @@
 #define LIL_IF_WANTED(kind, kernel) ((LIL_KINDS >> (kind)) & 1 ? (kernel) : NULL)
 
 /* Inputs have no kernel: they are the executor's own. */
-static const lil_kernel kernels[LIL_KIND_COUNT] = {
+static const lil_kernel kernels[LIL_MASK] = {
     [LIL_CONVOLUTION] = LIL_IF_WANTED(LIL_CONVOLUTION, lil_convolution),
     [LIL_DEPTHWISE_CONVOLUTION] =
         LIL_IF_WANTED(LIL_DEPTHWISE_CONVOLUTION, lil_depthwise_convolution),
@@ -38,7 +38,7 @@ static const lil_kernel kernels[LIL_KIND_COUNT] = {
 };
 
 lil_kernel lil_find_kernel(uint32_t kind) {
-    return kernels[kind];
+    return kind < LIL_MASK ? kernels[kind] : lil_find_training_kernel(kind);
 }
 
 static uint32_t maximum(uint32_t a, uint32_t b) {

@@ -10,7 +10,7 @@ static void multiply_row(const lil_call *call, const lil_activation *row) {
     uint32_t inputs = call->sources[0].tensor.height * count;
     bool is_first = call->y == 0;
     bool is_last = call->y + 1 == (int32_t)call->sources[0].tensor.height;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     int32_t *waiting = (int32_t *)(void *)call->scratch;
     for (uint32_t c = 0; c < out_channels; c += 2) {
         const int8_t *weights =

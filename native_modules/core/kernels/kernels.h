@@ -26,6 +26,10 @@ typedef struct lil_call {
     lil_tensor output;
     lil_source sources[LIL_MAX_INPUTS];
     const uint8_t *constants;
+#if LIL_TRAINING
+    const uint8_t *trained; /* int32 bias[C] [, weights] in their place, or NULL */
+    lil_training *training; /* in a file that is trainable */
+#endif
     uint8_t *scratch;
     int8_t *out;     /* where the output row goes */
     int32_t y;       /* the output row; for a sink, the input row */
@@ -83,14 +87,18 @@ typedef struct lil_channels {
     const int8_t *weights;
 } lil_channels;
 
-static inline lil_channels lil_load_channels(const uint8_t *constants, uint32_t count) {
+/* In the constants; `count` channels. */
+static inline lil_channels lil_locate_channels(const uint8_t *constants, uint32_t count) {
     lil_channels channels;
     channels.bias = constants;
     channels.multiplier = constants + 4 * count;
     channels.shift = (const int8_t *)constants + 8 * count;
-    channels.weights = (const int8_t *)constants + (9 * count + 3) / 4 * 4;
+    channels.weights = (const int8_t *)constants + lil_channel_table_bytes(count);
     return channels;
 }
+
+/* Those that training changes in the arena, the others in the constants. */
+lil_channels lil_load_channels(const lil_call *call, uint32_t count);
 
 /* Pairs of output channels of a convolution group, the last one perhaps half. */
 static inline uint32_t lil_pair_count(uint32_t group_outputs) {
@@ -128,6 +136,16 @@ typedef void (*lil_kernel)(const lil_call *call);
 
 /* NULL for a kernel that this build leaves out. */
 lil_kernel lil_find_kernel(uint32_t kind);
+
+/* The kinds from LIL_MASK on. */
+#if LIL_TRAINING
+lil_kernel lil_find_training_kernel(uint32_t kind);
+#else
+static inline lil_kernel lil_find_training_kernel(uint32_t kind) {
+    (void)kind;
+    return NULL;
+}
+#endif
 
 /* Bytes of scratch that an operator's kernel needs. `input` is its first input. */
 uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,

@@ -4,6 +4,11 @@
 #ifndef LIL_TARGET_H
 #define LIL_TARGET_H
 
+/* Whether training steps are part of this build, or inference alone. */
+#ifndef LIL_TRAINING
+#define LIL_TRAINING 1
+#endif
+
 /* The DSP extension of ARMv7E-M and ARMv8-M: two 16-bit products at once. Cortex-M4, M7, M33.
  * Tests define LIL_EMULATE_DSP to run these kernels anywhere. */
 #if defined(LIL_EMULATE_DSP) ||                                                                    \

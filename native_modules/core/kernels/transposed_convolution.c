@@ -32,7 +32,7 @@ void lil_transposed_convolution(const lil_call *call) {
     uint32_t in_channels = source->tensor.channels;
     uint32_t out_channels = call->output.channels;
     uint32_t patch_bytes = (uint32_t)window->kernel_height * window->kernel_width * in_channels;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     for (uint32_t x = 0; x < call->pixels; x++) {
         int8_t *end = (int8_t *)call->scratch;
         for (int32_t ky = 0; ky < window->kernel_height; ky++) {

@@ -271,7 +271,7 @@ void lil_convolution(const lil_call *call) {
     work.patches =
         (int8_t *)sums + lil_sums_bytes(work.taps, call->output.channels / window->groups);
     work.in = call->op.flags & LIL_POINTWISE ? lil_row(source, source->first) : NULL;
-    lil_channels channels = lil_load_channels(call->constants, call->output.channels);
+    lil_channels channels = lil_load_channels(call, call->output.channels);
     for (uint32_t group = 0; group < window->groups; group++) {
         convolve_group(&work, &channels, group);
     }

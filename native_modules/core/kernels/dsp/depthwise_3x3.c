@@ -208,7 +208,7 @@ static void slide_3x3_by_2(const lil_call *call, const lil_channels *channels,
 
 void lil_depthwise_3x3(const lil_call *call, const lil_depthwise_block *b) {
     uint32_t all = call->output.channels;
-    lil_channels channels = lil_load_channels(call->constants, all);
+    lil_channels channels = lil_load_channels(call, all);
     column_pair *columns = (column_pair *)(void *)call->scratch;
     for (uint32_t i = 0; i < b->strips.width / 2; i++) {
         if (2 * i < b->left || 2 * i + 1 >= b->left + b->inside) {

@@ -37,7 +37,7 @@ static int32_t sum_window(const lil_call *call, const lil_channels *channels, in
 void lil_depthwise_general(const lil_call *call) {
     const lil_window *window = &call->op.parameters.window;
     uint32_t out_channels = call->output.channels;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     int8_t *out = call->out;
     for (uint32_t x = 0; x < call->pixels; x++) {
         int32_t left = (int32_t)(x * window->stride_width) - window->pad_left;

@@ -353,7 +353,7 @@ void lil_depthwise_strips(const lil_call *call, const lil_depthwise_block *b) {
     uint32_t all = call->output.channels;
     uint32_t kernel = window->kernel_width;
     int32_t in_zero_point = call->sources[0].tensor.zero_point;
-    lil_channels channels = lil_load_channels(call->constants, all);
+    lil_channels channels = lil_load_channels(call, all);
     quad *strip = (quad *)(void *)call->scratch;
     uint32_t width = b->strips.width;
     quad *weights = strip + (b->rows / 2 * width + width / 2) / 2;

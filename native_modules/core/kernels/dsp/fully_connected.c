@@ -36,7 +36,7 @@ static void finish(const lil_call *call, lil_pairs *pairs, uint32_t count) {
  * tap by tap. */
 static void add_odd_row(const lil_call *call, const lil_pairs *pairs, const int8_t *row,
                         uint32_t count) {
-    lil_channels tables = lil_load_channels(call->constants, call->output.channels);
+    lil_channels tables = lil_load_channels(call, call->output.channels);
     bool is_last = call->y + 1 == (int32_t)call->sources[0].tensor.height;
     for (uint32_t c = 0; c < call->output.channels; c++) {
         const int8_t *weights = pairs->weights + c / 2 * pairs->gap + c % 2;
@@ -56,7 +56,7 @@ void lil_fully_connected(const lil_call *call) {
     uint32_t count = source->row_bytes;
     uint32_t height = source->tensor.height;
     uint32_t pair_bytes = lil_pair_bytes(height * count);
-    lil_channels tables = lil_load_channels(call->constants, call->output.channels);
+    lil_channels tables = lil_load_channels(call, call->output.channels);
     const int8_t *row = lil_row(source, call->y);
     uint32_t sums_bytes = lil_row_sums_bytes(height, count, call->output.channels);
     uint32_t *words = (uint32_t *)(void *)(call->scratch + sums_bytes);

@@ -300,7 +300,7 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
 
 void lil_finish_pair(const lil_pairs *pairs, const lil_call *call, uint32_t first, uint32_t channel,
                      uint32_t end, uint32_t words, uint32_t pixels) {
-    lil_channels channels = lil_load_channels(call->constants, call->output.channels);
+    lil_channels channels = lil_load_channels(call, call->output.channels);
     int32_t sums[2 * LIL_BLOCK_PIXELS];
     lil_pairs pair = *pairs;
     pair.weights += channel / 2 * (4 * words + pairs->gap);

@@ -282,7 +282,7 @@ static void convolve_in_place(const lil_call *call, const lil_channels *channels
 void lil_convolution(const lil_call *call) {
     const lil_window *window = &call->op.parameters.window;
     const lil_tensor *in = &call->sources[0].tensor;
-    lil_channels channels = lil_load_channels(call->constants, call->output.channels);
+    lil_channels channels = lil_load_channels(call, call->output.channels);
     if (call->op.flags & LIL_POINTWISE) {
         convolve_pointwise(call, &channels);
         return;

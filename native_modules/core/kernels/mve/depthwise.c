@@ -425,7 +425,7 @@ static int32_t sum_window(const lil_call *call, const lil_channels *channels, ui
 void lil_depthwise_convolution(const lil_call *call) {
     const lil_window *window = &call->op.parameters.window;
     uint32_t out_channels = call->output.channels;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     if (lil_column_scratch(window) == 0) {
         for (uint32_t x = 0; x < call->pixels; x++) {
             for (uint32_t c = 0; c < out_channels; c++) {

@@ -12,7 +12,7 @@ void lil_fully_connected(const lil_call *call) {
     uint32_t inputs = source->tensor.height * count;
     bool is_first = call->y == 0;
     bool is_last = call->y + 1 == (int32_t)source->tensor.height;
-    lil_channels channels = lil_load_channels(call->constants, out_channels);
+    lil_channels channels = lil_load_channels(call, out_channels);
     const int8_t *row = lil_row(source, call->y);
     int32_t *sums = (int32_t *)(void *)call->scratch;
     for (uint32_t c = 0; c < out_channels; c += 2) {
