@@ -81,7 +81,9 @@ class Trainer:
         model = self.model
         if self.classes:
             if not 0 <= label < self.classes:
-                raise ValueError("label %d: the model has classes 0 to %d" % (label, self.classes - 1))
+                raise ValueError(
+                    "label %d: the model has classes 0 to %d" % (label, self.classes - 1)
+                )
             self._label[0] = label
             label = self._label
         if self._scores is None:
@@ -277,9 +279,7 @@ def _write(file, model, learned, base):
     out = _Writer(file)
     state = struct.unpack_from("<II", learned, 0)
     size = len(learned)
-    out.write(
-        struct.pack(_DELTA, b"LILD", _VERSION, _checksum_of(model), size, state[1], state[0])
-    )
+    out.write(struct.pack(_DELTA, b"LILD", _VERSION, _checksum_of(model), size, state[1], state[0]))
     end = start = _lilliput.field(model._file, _TRAINED_START, 0)
     while start < size:
         start = _next_change(learned, base, end, size)

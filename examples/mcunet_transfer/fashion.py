@@ -6,8 +6,9 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-from lilliput.training.data import Labelled
 from PIL import Image
+
+from lilliput.training.data import Labelled
 
 NAMES = (
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import _lilliput
 import numpy as np
 import tensorflow as tf
+from lilliput.runtime.model import Model
+
 from lilliput.format.writer import write
 from lilliput.lower.packing import unpack_pairs
 from lilliput.planner import plan
 from lilliput.program import Program, Step
-from lilliput.runtime.model import Model
 from lilliput.training.data import Labelled
 from lilliput.training.experiment import Outcome, Recipe
 from lilliput.training.region import weight_scales
@@ -33,7 +34,9 @@ def train_in_float(
         for index in dice.permutation(len(train)):
             rate = recipe.rate * 0.5 * (1 + np.cos(np.pi * done / total))
             x, y = features[0][index : index + 1], train.classes[index : index + 1]
-            losses.append(float(tail.step(tf.constant(x), tf.constant(y), tf.constant(rate, tf.float32))))
+            losses.append(
+                float(tail.step(tf.constant(x), tf.constant(y), tf.constant(rate, tf.float32)))
+            )
             done += 1
     guesses = [
         np.argmax(tail.scores(tf.constant(features[1][i : i + 100])), axis=1)

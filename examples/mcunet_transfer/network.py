@@ -15,8 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lilliput.graph import Activation, Convolution, Graph, NoAttributes, Operator, Quantization
-from lilliput.graph import Reduce, Tensor
+
+from lilliput.graph import (
+    Activation,
+    Convolution,
+    Graph,
+    NoAttributes,
+    Operator,
+    Quantization,
+    Reduce,
+    Tensor,
+)
 
 PARAMETERS = "mcunet_5fps_int8_params.npz"
 SCALES = "mcunet_5fps_scales.json"
@@ -68,9 +77,7 @@ class _Builder:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def activation(
-        self, name: str, shape: tuple[int, ...], scale: float, zero_point: int
-    ) -> int:
+    def activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
         quantization = Quantization.per_tensor(scale, zero_point)
         index = self.add(Tensor(name, shape, np.dtype(np.int8), quantization=quantization))
         return index
@@ -246,9 +253,7 @@ def _evaluate_convolution(
     zero_x = int(parameters[f"{layer}_zero_x"][0])
     stride, padding = operator["attrs"]["strides"], operator["attrs"]["padding"]
     top, left, bottom, right = padding
-    padded = np.pad(
-        source[0].astype(np.float64) - zero_x, ((top, bottom), (left, right), (0, 0))
-    )
+    padded = np.pad(source[0].astype(np.float64) - zero_x, ((top, bottom), (left, right), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weights.shape[2:], axis=(0, 1))
     windows = windows[:: stride[0], :: stride[1]]
     if operator["attrs"]["groups"] > 1:

@@ -93,6 +93,60 @@ def convert(
     tell = progress or (lambda stage, done, total: None)
     _check_options(output, input_range, sram)
     options = Options(method=method, equalize=equalize, bias_correction=bias_correction)
+    imported = import_int8(
+        model,
+        calibrate=calibrate,
+        input_range=input_range,
+        options=options,
+        max_samples=max_samples,
+        progress=tell,
+    )
+    graph, source, report = imported.graph, imported.source, imported.report
+    input_range, warnings = imported.input_range, imported.warnings
+    tell("plan", 0, 1)
+    program = lower(graph)
+
+    def make(sram: int | None, paged: bool) -> tuple[Plan, bytes]:
+        plan = make_plan(program, paged=paged, sram=sram, max_macs=max_macs)
+        return plan, written(plan, labels, source, input_range)
+
+    if room is None:
+        plan, data = make(sram, paged)
+    else:
+        constants_bytes = sum(len(step.constants) for step in program.steps)
+        plan, data = fit(room, make, constants_bytes, sram=sram, paged=paged)
+    tell("plan", 1, 1)
+    if output is not None:
+        write_atomically(Path(output), data)
+    return Conversion(data, report, _summary(plan, data, labels), warnings)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An int8 graph, simplified. `source`: where it comes from, for the file's provenance.
+    input_range: the reals that pixels 0 and 255 stand for; None where the input is no image."""
+
+    graph: Graph
+    source: dict[str, Any]
+    report: Report | None
+    input_range: tuple[float, float] | None
+    warnings: tuple[str, ...]
+
+
+def import_int8(
+    model: Any,
+    *,
+    calibrate: CalibrationSource | None = None,
+    input_range: tuple[float, float] | None = None,
+    options: Options | None = None,
+    max_samples: int = 256,
+    progress: Progress | None = None,
+) -> Imported:
+    """Reads a model, and quantises it when it is float. Arguments and errors as `convert`."""
+    from .quantize import Options
+
+    tell = progress or (lambda stage, done, total: None)
+    options = options or Options()
     tell("import", 0, 1)
     graph, source = _imported(model)
     graph = simplify(graph)
@@ -110,29 +164,13 @@ def convert(
             )
             input_range = used_range
         source["quantization"] = {
-            "method": method,
-            "equalize": equalize,
-            "bias_correction": bias_correction,
+            "method": options.method,
+            "equalize": options.equalize,
+            "bias_correction": options.bias_correction,
         }
     elif calibrate is not None:
         warnings = ("the model is int8 already: the calibration data was not used",)
-    input_range = input_range or _full_range(graph)
-    tell("plan", 0, 1)
-    program = lower(graph)
-
-    def make(sram: int | None, paged: bool) -> tuple[Plan, bytes]:
-        plan = make_plan(program, paged=paged, sram=sram, max_macs=max_macs)
-        return plan, _written(plan, labels, source, input_range)
-
-    if room is None:
-        plan, data = make(sram, paged)
-    else:
-        constants_bytes = sum(len(step.constants) for step in program.steps)
-        plan, data = fit(room, make, constants_bytes, sram=sram, paged=paged)
-    tell("plan", 1, 1)
-    if output is not None:
-        write_atomically(Path(output), data)
-    return Conversion(data, report, _summary(plan, data, labels), warnings)
+    return Imported(graph, source, report, input_range or _full_range(graph), warnings)
 
 
 def read_graph(model: Any) -> Graph:
@@ -259,12 +297,13 @@ def _full_range(graph: Graph) -> tuple[float, float] | None:
     return scale * (-128 - zero_point), scale * (127 - zero_point)
 
 
-def _written(
+def written(
     plan: Plan,
     labels: Sequence[str],
     source: dict[str, Any],
     input_range: tuple[float, float] | None,
 ) -> bytes:
+    """The `.lil` file of a plan, with its provenance."""
     from .format import write
 
     program = plan.program

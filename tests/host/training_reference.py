@@ -108,9 +108,7 @@ class Reference:
         return values
 
     def _source(self, values: Mapping[int, tf.Tensor], tensor: int) -> tf.Tensor:
-        return tf.reshape(
-            values[self.program.root(tensor)], self.program.tensors[tensor].shape
-        )
+        return tf.reshape(values[self.program.root(tensor)], self.program.tensors[tensor].shape)
 
     def _inside(self, step: Step) -> np.ndarray:
         """1 where a gradient passes the step's clamp."""

@@ -234,7 +234,7 @@ class _Backward:
             edges.append(self._straight(self._mask(index, step)))
         name = f"gradient before {output.name}"
         limit = _INT16_MAX if scales is None else self._limit(step)
-        range_ = self._range(name, above.range * float(np.max(factors)))
+        range_ = self._range(name, above.range * float(np.median(factors)))
         unit = _unit(range_, limit)
         target = self._new_map(name, output.shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
@@ -399,9 +399,7 @@ class _Backward:
             trains_weights=step.name in self.scheme.weights,
         )
 
-    def _saved(
-        self, index: int, step: Step, count: int, groups: int, is_depthwise: bool
-    ) -> int:
+    def _saved(self, index: int, step: Step, count: int, groups: int, is_depthwise: bool) -> int:
         """The input of a layer, of which a slice of the first channels is kept where no more of
         them are needed."""
         source = step.edges[0].tensor

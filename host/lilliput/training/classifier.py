@@ -42,7 +42,9 @@ def replace_classifier(graph: Graph, classes: int, *, seed: int = 0) -> Graph:
     name = graph.tensors[old.outputs[0]].name
     tensors = [
         *graph.tensors,
-        Tensor(f"{name}_weight", weights.shape, weights.dtype, weights, Quantization(scales, zeros)),
+        Tensor(
+            f"{name}_weight", weights.shape, weights.dtype, weights, Quantization(scales, zeros)
+        ),
         Tensor(
             f"{name}_bias",
             zeros.shape,
@@ -58,9 +60,7 @@ def replace_classifier(graph: Graph, classes: int, *, seed: int = 0) -> Graph:
         ),
     ]
     count = len(graph.tensors)
-    new = Operator(
-        "FULLY_CONNECTED", (old.inputs[0], count, count + 1), (count + 2,), Activation()
-    )
+    new = Operator("FULLY_CONNECTED", (old.inputs[0], count, count + 1), (count + 2,), Activation())
     operators = (*graph.operators[:position], new)
     return replace(graph, tensors=tuple(tensors), operators=operators, outputs=(count + 2,))
 
@@ -69,7 +69,9 @@ def _last_layer(graph: Graph) -> int:
     kinds = ("CONV_2D", "FULLY_CONNECTED")
     positions = [i for i, op in enumerate(graph.operators) if op.kind in kinds]
     if not positions:
-        raise UnsupportedModel("the model has no layer with weights that a classifier could replace")
+        raise UnsupportedModel(
+            "the model has no layer with weights that a classifier could replace"
+        )
     return positions[-1]
 
 

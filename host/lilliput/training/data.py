@@ -81,9 +81,7 @@ def _read_folder(
         samples += [pixels(path, port.shape) for path in paths]
         labels += [label] * len(paths)
     names = tuple(path.name for path in folders)
-    made = _checked(
-        np.stack(samples), np.array(labels), port, classes, input_range, str(folder)
-    )
+    made = _checked(np.stack(samples), np.array(labels), port, classes, input_range, str(folder))
     return Labelled(made.samples, made.classes, names)
 
 
@@ -106,14 +104,10 @@ def _checked(
             f"{place}: {len(labels)} samples of classes {labels.min(initial=0)} to "
             f"{labels.max(initial=0)}; at least 2 of classes 0 to {classes - 1} are needed"
         )
-    return Labelled(
-        as_int8(samples.reshape(-1, *one), port, input_range), labels.astype(np.int64)
-    )
+    return Labelled(as_int8(samples.reshape(-1, *one), port, input_range), labels.astype(np.int64))
 
 
-def as_int8(
-    samples: np.ndarray, port: Port, input_range: tuple[float, float]
-) -> np.ndarray:
+def as_int8(samples: np.ndarray, port: Port, input_range: tuple[float, float]) -> np.ndarray:
     """Pixels (uint8), reals, or raw input (int8) as the input's int8."""
     if samples.dtype == np.int8:
         return samples

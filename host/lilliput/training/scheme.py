@@ -59,7 +59,7 @@ def scheme_from_json(text: str) -> Scheme:
 
 def layers(program: Program) -> list[Step]:
     """The steps of an inference that have weights, in order of execution."""
-    return [s for s in program.steps[: program.inference_steps] if s.kind in _LAYERS]
+    return [s for s in program.steps if s.kind in _LAYERS and not s.is_training]
 
 
 def check(scheme: Scheme, program: Program) -> None:
