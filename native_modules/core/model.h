@@ -130,12 +130,20 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
 #if LIL_TRAINING
 int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *header,
                                      const lil_operator *op, const uint8_t *constants);
+
+/* Whether no trained constants lie over those of another operator. */
+bool lil_trained_is_apart(const uint8_t *model, const lil_header *header);
 #else
 static inline int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *header,
                                                    const lil_operator *op,
                                                    const uint8_t *constants) {
     (void)model, (void)header, (void)op, (void)constants;
     return LIL_OK;
+}
+
+static inline bool lil_trained_is_apart(const uint8_t *model, const lil_header *header) {
+    (void)model, (void)header;
+    return true;
 }
 #endif
 

@@ -85,6 +85,11 @@ static int32_t verify_header(const lil_buffer *model, const lil_header *header) 
     return LIL_OK;
 }
 
+/* Whether what lies in the arena from `offset` on would change what training keeps. */
+static bool spoils_training(const lil_header *header, uint32_t offset) {
+    return LIL_TRAINING && offset < header->training_bytes;
+}
+
 static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint32_t index) {
     lil_tensor tensor = lil_load_tensor(file, header, index);
     if (tensor.height == 0 || tensor.width == 0 || tensor.channels == 0 ||
@@ -110,7 +115,7 @@ static bool tensor_is_sound(const uint8_t *file, const lil_header *header, uint3
                tensor.producer == LIL_NO_PRODUCER && end <= header->constants_offset;
     }
     if (tensor.storage != LIL_ARENA || end > header->arena_bytes ||
-        tensor.offset % lil_element_bytes(&tensor) != 0) {
+        spoils_training(header, tensor.offset) || tensor.offset % lil_element_bytes(&tensor) != 0) {
         return false;
     }
     if (tensor.producer == LIL_NO_PRODUCER) {
@@ -174,7 +179,8 @@ static int32_t verify_operator_record(const lil_buffer *model, const lil_header 
     }
     uint32_t needed = lil_scratch_bytes(&op, &input, &output);
     if (op.scratch_bytes < needed || op.scratch_offset % 4 != 0 ||
-        (uint64_t)op.scratch_offset + op.scratch_bytes > header->arena_bytes) {
+        (uint64_t)op.scratch_offset + op.scratch_bytes > header->arena_bytes ||
+        (op.scratch_bytes > 0 && spoils_training(header, op.scratch_offset))) {
         return LIL_ERROR_SCHEDULE;
     }
     return LIL_OK;
@@ -190,7 +196,7 @@ static bool page_is_sound(const lil_header *header, const lil_segment *segment, 
     if (segment->page_offset == LIL_NONE) {
         return is_mapped;
     }
-    return segment->page_offset % 4 == 0 &&
+    return segment->page_offset % 4 == 0 && !spoils_training(header, segment->page_offset) &&
            (uint64_t)segment->page_offset + segment->constants_bytes <= header->arena_bytes;
 }
 
@@ -322,6 +328,9 @@ int32_t lil_verify(const lil_buffer *model) {
         if (status != LIL_OK) {
             return status;
         }
+    }
+    if (!lil_trained_is_apart(file, &header)) {
+        return LIL_ERROR_OPERATOR;
     }
     if (!segments_are_sound(model, &header)) {
         return LIL_ERROR_SCHEDULE;

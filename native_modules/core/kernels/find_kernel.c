@@ -65,7 +65,7 @@ uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
     case LIL_MEAN:
         return op->flags & LIL_SINK && input->height > 1 ? 4 * output->width * output->channels : 0;
     default:
-        return 0;
+        return op->kind < LIL_MASK ? 0 : lil_training_scratch(op, input, output);
     }
 }
 

@@ -140,10 +140,18 @@ lil_kernel lil_find_kernel(uint32_t kind);
 /* The kinds from LIL_MASK on. */
 #if LIL_TRAINING
 lil_kernel lil_find_training_kernel(uint32_t kind);
+uint32_t lil_training_scratch(const lil_operator *op, const lil_tensor *input,
+                              const lil_tensor *output);
 #else
 static inline lil_kernel lil_find_training_kernel(uint32_t kind) {
     (void)kind;
     return NULL;
+}
+
+static inline uint32_t lil_training_scratch(const lil_operator *op, const lil_tensor *input,
+                                            const lil_tensor *output) {
+    (void)op, (void)input, (void)output;
+    return 0;
 }
 #endif
 

@@ -1,0 +1,193 @@
+/* Gradient of a convolution's input, or of a fully connected layer's: the gradients of the outputs
+ * that a pixel fed, times the weights through which it fed them. */
+#include "gradient.h"
+
+#if LIL_TRAINING
+
+/* A row of gradients. */
+typedef struct job {
+    const lil_call *call;
+    lil_channels channels;
+    uint32_t group_inputs;
+    uint32_t group_outputs;
+    uint32_t taps; /* of one output channel */
+    lil_clamp_count count;
+} job;
+
+static job load_job(const lil_call *call) {
+    const lil_window *window = &call->op.parameters.gradient.window;
+    job j;
+    j.call = call;
+    j.channels = lil_load_channels(call, call->sources[0].tensor.channels);
+    j.group_inputs = call->output.channels / window->groups;
+    j.group_outputs = call->sources[0].tensor.channels / window->groups;
+    j.taps = (uint32_t)window->kernel_height * window->kernel_width * j.group_inputs;
+    j.count.limit = call->op.parameters.gradient.limit;
+    j.count.saturated = 0;
+    return j;
+}
+
+static int16_t finish(job *j, int32_t sum) {
+    return lil_clamp_value(&j->count, lil_round_shift(sum, j->call->op.parameters.gradient.shift));
+}
+
+/* Adds to the sums of a group's inputs what they get through one tap from one output pixel.
+ * `weights`: those of the tap in the group's first pair. */
+static void add_tap(const job *j, const int8_t *weights, const int16_t *gradient,
+                    int32_t *restrict sums) {
+    for (uint32_t c = 0; c < j->group_outputs; c += 2) {
+        int32_t first = gradient[c];
+        int32_t second = c + 1 < j->group_outputs ? gradient[c + 1] : 0;
+        if ((first | second) != 0) {
+            for (size_t i = 0; i < j->group_inputs; i++) {
+                sums[i] =
+                    lil_wrapping_sum(sums[i], weights[2 * i] * first + weights[2 * i + 1] * second);
+            }
+        }
+        weights += lil_pair_bytes(j->taps);
+    }
+}
+
+static const int8_t *group_weights(const job *j, uint32_t group) {
+    return lil_pair_weights(&j->channels, group * lil_pair_count(j->group_outputs), j->taps);
+}
+
+/* Adds what the inputs of a group get through one row of the window. `gradients`: the row of
+ * outputs that it fed. */
+static void add_window_row(const job *j, const int16_t *gradients, uint32_t ky, int32_t x,
+                           uint32_t group, int32_t *sums) {
+    const lil_window *window = &j->call->op.parameters.gradient.window;
+    const lil_tensor *in = &j->call->sources[0].tensor;
+    for (uint32_t kx = 0; kx < window->kernel_width; kx++) {
+        int32_t place = x + window->pad_left - (int32_t)(kx * window->dilation_width);
+        int32_t column = place / window->stride_width;
+        if (place < 0 || place % window->stride_width != 0 || column >= (int32_t)in->width) {
+            continue;
+        }
+        uint32_t tap = (ky * window->kernel_width + kx) * j->group_inputs;
+        add_tap(j, group_weights(j, group) + 2 * tap,
+                gradients + (uint32_t)column * in->channels + group * j->group_outputs, sums);
+    }
+}
+
+/* The gradients of a group's inputs at one pixel. */
+static void gather_pixel(job *j, int32_t x, uint32_t group, int32_t *sums, int16_t *out) {
+    const lil_window *window = &j->call->op.parameters.gradient.window;
+    memset(sums, 0, 4 * j->group_inputs);
+    for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
+        int32_t place = j->call->y + window->pad_top - (int32_t)(ky * window->dilation_height);
+        if (place >= 0 && place % window->stride_height == 0) {
+            const int16_t *row =
+                lil_gradient_row(&j->call->sources[0], place / window->stride_height);
+            if (row != NULL) {
+                add_window_row(j, row, ky, x, group, sums);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < j->group_inputs; i++) {
+        out[i] = finish(j, sums[i]);
+    }
+}
+
+#if LIL_HAS_VECTORS
+
+/* A 1x1 convolution: the sums of all inputs of a pixel at once. */
+static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, int16_t *out) {
+    int32_t sums[j->group_inputs];
+    for (uint32_t x = 0; x < count; x++) {
+        memset(sums, 0, sizeof sums);
+        add_tap(j, group_weights(j, 0), gradients, sums);
+        for (size_t i = 0; i < j->group_inputs; i++) {
+            out[i] = finish(j, sums[i]);
+        }
+        gradients += j->group_outputs;
+        out += j->group_inputs;
+    }
+}
+
+#else
+
+/* The same, two inputs of two pixels at a time, for which registers suffice. */
+static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, int16_t *out) {
+    const uint32_t outputs = j->group_outputs, inputs = j->group_inputs;
+    const uint32_t step = lil_pair_bytes(j->taps);
+    for (uint32_t i = 0; i < inputs; i += 2) {
+        bool has_second = i + 1 < inputs;
+        for (uint32_t x = 0; x < count; x += 2) {
+            bool has_next = x + 1 < count;
+            const int16_t *a = gradients + x * outputs;
+            const int16_t *b = has_next ? a + outputs : a;
+            const int8_t *w = group_weights(j, 0) + 2 * i; /* of a last input: and of the padding */
+            uint32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
+            for (uint32_t twos = outputs / 2; twos != 0; twos--) {
+                int32_t first = a[0], second = a[1], third = b[0], fourth = b[1];
+                a0 += (uint32_t)(w[0] * first);
+                a0 += (uint32_t)(w[1] * second);
+                a1 += (uint32_t)(w[2] * first);
+                a1 += (uint32_t)(w[3] * second);
+                b0 += (uint32_t)(w[0] * third);
+                b0 += (uint32_t)(w[1] * fourth);
+                b1 += (uint32_t)(w[2] * third);
+                b1 += (uint32_t)(w[3] * fourth);
+                a += 2;
+                b += 2;
+                w += step;
+            }
+            if (outputs % 2 != 0) {
+                a0 += (uint32_t)(w[0] * a[0]);
+                a1 += (uint32_t)(w[2] * a[0]);
+                b0 += (uint32_t)(w[0] * b[0]);
+                b1 += (uint32_t)(w[2] * b[0]);
+            }
+            int16_t *to = out + x * inputs + i;
+            to[0] = finish(j, (int32_t)a0);
+            if (has_second) {
+                to[1] = finish(j, (int32_t)a1);
+            }
+            if (has_next) {
+                to[inputs] = finish(j, (int32_t)b0);
+                if (has_second) {
+                    to[inputs + 1] = finish(j, (int32_t)b1);
+                }
+            }
+        }
+    }
+}
+
+#endif
+
+/* Rows that lie one behind the other. Those of the output may lie over earlier rows of the input,
+ * so they are computed row by row, or at once where they do not. */
+static void multiply_rows(job *j) {
+    const lil_call *call = j->call;
+    const int16_t *in = lil_gradient_row(&call->sources[0], call->sources[0].first);
+    int16_t *out = (int16_t *)(void *)call->out;
+    uint32_t in_count = call->pixels * j->group_outputs;
+    uint32_t out_count = call->pixels * j->group_inputs;
+    bool is_apart = out + out_count <= in || in + in_count <= out;
+    uint32_t step = is_apart ? call->pixels : call->output.width;
+    for (uint32_t x = 0; x < call->pixels; x += step) {
+        multiply_pixels(j, in, step, out);
+        in += step * j->group_outputs;
+        out += step * j->group_inputs;
+    }
+}
+
+void lil_convolution_gradient(const lil_call *call) {
+    const lil_window *window = &call->op.parameters.gradient.window;
+    job j = load_job(call);
+    if (call->op.flags & LIL_POINTWISE) {
+        multiply_rows(&j);
+    } else {
+        int16_t *out = (int16_t *)(void *)call->out;
+        for (uint32_t x = 0; x < call->pixels; x++) {
+            for (uint32_t group = 0; group < window->groups; group++) {
+                gather_pixel(&j, (int32_t)x, group, (int32_t *)(void *)call->scratch, out);
+                out += j.group_inputs;
+            }
+        }
+    }
+    call->training->saturated += j.count.saturated;
+}
+
+#endif

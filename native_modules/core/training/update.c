@@ -1,0 +1,64 @@
+/* What the updates of all operators share. */
+#include "update.h"
+
+#if LIL_TRAINING
+
+int32_t lil_change(const lil_updater *updater, uint32_t channel, int32_t sum, const void *place) {
+    const lil_training *state = updater->call->training;
+    int64_t multiplier = lil_load_int32(updater->multipliers + 4 * channel);
+    int64_t product = sum * (multiplier * state->rate_mantissa >> 31);
+    int32_t shift = 31 - updater->shifts[channel] - state->rate_exponent + state->gradient_exponent;
+    if (product == 0) {
+        return 0;
+    }
+    if (shift > 62) {
+        product >>= shift - 62 < 63 ? shift - 62 : 63;
+        shift = 62;
+    }
+    if (shift <= 0) {
+        return product > 0 ? INT32_MAX : -INT32_MAX; /* too large a step for any constant */
+    }
+    uint32_t index = (uint32_t)((const uint8_t *)place - (const uint8_t *)state);
+    uint32_t random = lil_scramble(updater->key ^ index * 0x9E3779B9);
+    int64_t rest =
+        shift >= 32 ? (int64_t)((uint64_t)random << (shift - 32)) : random >> (32 - shift);
+    int64_t change = (product + rest) >> shift;
+    return change > INT32_MAX ? INT32_MAX : change < -INT32_MAX ? -INT32_MAX : (int32_t)change;
+}
+
+void lil_update_weight(const lil_updater *updater, uint32_t channel, int32_t sum, int8_t *weight,
+                       int32_t zero_point) {
+    int64_t value = (int64_t)*weight - lil_change(updater, channel, sum, weight);
+    int32_t limited = value > 127 ? 127 : value < -127 ? -127 : (int32_t)value;
+    int32_t *bias = lil_trained_bias(updater->call) + channel;
+    *bias = lil_clamp_bias(*bias - (int64_t)zero_point * (limited - *weight));
+    *weight = (int8_t)limited;
+}
+
+lil_run_of_pixels lil_find_run(const lil_call *call, int32_t y, uint32_t ky, uint32_t kx) {
+    const lil_window *window = &call->op.parameters.update.window;
+    const lil_source *gradients = &call->sources[0];
+    const lil_source *inputs = &call->sources[1];
+    int32_t width = (int32_t)inputs->tensor.width;
+    int32_t stride = window->stride_width;
+    int32_t left = (int32_t)(kx * window->dilation_width) - window->pad_left;
+    int32_t first = left < 0 ? (stride - 1 - left) / stride : 0;
+    int32_t end = left < width ? (width - 1 - left) / stride + 1 : 0;
+    const int8_t *row = lil_row(inputs, y * window->stride_height - window->pad_top +
+                                            (int32_t)(ky * window->dilation_height));
+    lil_run_of_pixels run;
+    end = end > (int32_t)gradients->tensor.width ? (int32_t)gradients->tensor.width : end;
+    run.count = row != NULL && end > first ? (uint32_t)(end - first) : 0;
+    run.gradient_step = gradients->tensor.channels;
+    run.input_step = (uint32_t)stride * inputs->tensor.channels;
+    run.zero_point = inputs->tensor.zero_point;
+    run.gradients = NULL;
+    run.inputs = NULL;
+    if (run.count != 0) {
+        run.gradients = lil_gradient_row(gradients, y) + (uint32_t)first * run.gradient_step;
+        run.inputs = row + (uint32_t)(first * stride + left) * inputs->tensor.channels;
+    }
+    return run;
+}
+
+#endif

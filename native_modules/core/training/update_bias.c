@@ -1,0 +1,29 @@
+/* Update of a bias: its gradient is the sum of the gradients of its channel's outputs. */
+#include "update.h"
+
+#if LIL_TRAINING
+
+void lil_update_bias(const lil_call *call) {
+    const lil_tensor *in = &call->sources[0].tensor;
+    const int16_t *gradients = lil_gradient_row(&call->sources[0], call->y);
+    int32_t *sums = (int32_t *)(void *)call->scratch;
+    if (call->y == 0) {
+        memset(sums, 0, 4 * in->channels);
+    }
+    for (uint32_t x = 0; x < in->width; x++) {
+        for (uint32_t c = 0; c < in->channels; c++) {
+            sums[c] = lil_wrapping_sum(sums[c], *gradients++);
+        }
+    }
+    if (call->y + 1 == (int32_t)in->height) {
+        lil_updater updater = lil_load_updater(call, in->channels);
+        int32_t *bias = lil_trained_bias(call);
+        for (uint32_t c = 0; c < in->channels; c++) {
+            int64_t value = (int64_t)bias[c] - lil_change(&updater, c, sums[c], bias + c);
+            bias[c] = lil_clamp_bias(value);
+        }
+        *call->out = 0;
+    }
+}
+
+#endif
