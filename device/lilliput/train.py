@@ -119,7 +119,7 @@ class Trainer:
             if self.classes:
                 total += out[label] == max(out)
             else:
-                total += sum((a - b) ** 2 for a, b in zip(out, label)) / len(out)
+                total += sum([(out[i] - int(label[i])) ** 2 for i in range(len(out))]) / len(out)
         if not count:
             raise ValueError("no samples to evaluate")
         return total / count * (1 if self.classes else model.output.scale**2)
