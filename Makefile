@@ -40,6 +40,9 @@ WITH_EMULATORS := PATH="$(ROOT)/$(EMULATORS):$$PATH"
 MAKE_NATMOD = $(WITH_EMULATORS) $(MAKE) --no-print-directory -C native_modules/natmod \
               MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python
 
+# A file's tests share what its fixtures build, so they stay in one process.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 # What the tests run on in every build; the others run where `make firmware` has built them.
 TESTED_FIRMWARE = $(foreach name,cortex-m3 cortex-m3-usermod cortex-m4 cortex-m4-usermod cortex-m7 \
                     cortex-m7-usermod rv32,$(call FIRMWARE,$(name)))
@@ -95,10 +98,10 @@ demo: setup $(STAMPS)/models ## find the face in a photograph, in MicroPython
 	@$(BIN)/python demo/face.py
 
 test: setup natmods $(USERMOD_PORT) $(TESTED_FIRMWARE) $(STAMPS)/models $(STAMPS)/test ## run the tests
-	LILLIPUT_TEST_PROFILE=fast $(BIN)/python -m pytest tests
+	LILLIPUT_TEST_PROFILE=fast $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
 test-all: setup natmods firmware $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
-	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest tests
+	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
 bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and bench/instructions.json
 	$(BIN)/python bench/planner.py $(MODELS)

@@ -37,7 +37,7 @@ class Numbers:
 
     multiplier: 2^31 times the rescaling of the accumulator, as a power of two; None fills the int8
     range. spread: the channels' multipliers lie within so many powers of two. extreme: weights and
-    inputs are -128 and 127 only.
+    inputs are -128 and 127 only. is_int4: weights have four bits.
     """
 
     seed: int = 1
@@ -47,6 +47,7 @@ class Numbers:
     spread: float = 3.0
     activation: str = "none"
     extreme: bool = False
+    is_int4: bool = False
     per_channel: bool = True
 
 
@@ -252,6 +253,8 @@ class _GraphOfShape:
             weights = dice.choice(np.array([-128, 127], np.int8), form)
         else:
             weights = dice.integers(-127, 128, form, np.int8)
+        if numbers.is_int4:
+            weights &= np.int8(-16)
         count = shape.outputs if numbers.per_channel and shape.kind != "FULLY_CONNECTED" else 1
         scales = (2.0 ** -dice.uniform(0, numbers.spread, count) / 64).astype(np.float32)
         zeros = np.zeros(count, np.int32)

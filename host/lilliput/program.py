@@ -94,6 +94,7 @@ class Step:
     is_sink: bool = False
     rounds_once: bool = False
     shifts_right: bool = False
+    is_int4: bool = False
     activation: tuple[int, int] = (-128, 127)
     parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     constants: bytes = b""

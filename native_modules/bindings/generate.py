@@ -115,14 +115,17 @@ static void raise_value_error(const char *text) {
 }
 """
 
+# An error's text as a string object: CircuitPython compresses those of mp_raise_ValueError.
 USERMOD_HEAD = """
+#include <string.h>
+
 #include "py/binary.h"
 #include "py/runtime.h"
 
 #include "lilliput.h"
 
 static void raise_value_error(const char *text) {
-    mp_raise_ValueError((mp_rom_error_text_t)text);
+    mp_raise_type_arg(&mp_type_ValueError, mp_obj_new_str(text, strlen(text)));
 }
 """
 
@@ -194,7 +197,7 @@ def natmod(functions: list[Function]) -> str:
 
 
 def usermod(functions: list[Function]) -> str:
-    """Return the C file of the user C module."""
+    """Return the C file of the user C module, for MicroPython and CircuitPython."""
     rows = [
         f"    {{MP_ROM_QSTR(MP_QSTR_{item.name}), MP_ROM_PTR(&binding_{item.name}_obj)}},"
         for item in functions

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define LIL_VERSION 2
-#define LIL_LAYOUT 2 /* how constants are packed; a core reads one layout */
+#define LIL_LAYOUT 3 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
 #define LIL_MAX_PORTS 254
@@ -96,6 +96,8 @@ enum lil_operator_flags {
      * right shift of 1 or more, and no sum leaves 32 bits when 2^(s + 7) is added to its magnitude
      * for the rounding and the zero point. */
     LIL_SHIFTS_RIGHT = 8,
+    /* CONVOLUTION, FULLY_CONNECTED: the weights have four bits, two to a byte. */
+    LIL_INT4 = 16,
     /* Of an operator with a trained_offset: its weights are in the arena, too, not its bias only.
      */
     LIL_TRAINS_WEIGHTS = 32,
@@ -322,18 +324,26 @@ typedef union lil_parameters {
  *   SOFTMAX          int32 exponential[256], Q0.31, indexed by maximum - value
  *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
  *   CROSS_ENTROPY    the same as SOFTMAX
- *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g becomes g * multiplier * 2^-(16 +
- * shift), multiplier 0 to INT32_MAX, shift 1 to 30 CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT those
- * of the inference's operator UPDATE_...       int32 multiplier[C], int8 shift[C] of the bias,
- * padding to 4; of a weight the same: a sum of gradients times multiplier * 2^(shift - 31), the
- * learning rate and 2^-gradient_exponent is what is taken off; rounded stochastically The bias has
- * the input's zero point folded in: bias - zero_point * sum of the weights.
+ *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g * multiplier * 2^-(16 + shift), with
+ *                    multipliers from 0 to INT32_MAX and shifts from 1 to 30
+ *   CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT
+ *                    those of the inference's operator
+ *   UPDATE_BIAS, UPDATE_CONVOLUTION, UPDATE_DEPTHWISE
+ *                    int32 multiplier[C], int8 shift[C]: a constant's sum of gradients (and inputs)
+ *                    times multiplier * 2^(shift - 31), the learning rate and 2^-gradient_exponent,
+ *                    rounded stochastically, is what is taken off it
+ * The bias has the input's zero point folded in: bias - zero_point * sum of the weights.
  *
  * Weights in pairs are weights[groups][pairs][taps][2]: output channels 2i and 2i + 1 of a group
  * are pair i, and their weights alternate. Zeros stand for the partner of a last channel that has
  * none, and for a last tap where their number is odd: so a pair takes a multiple of 4 bytes, and
  * each word of 32 bits holds two taps of two channels, the operands of two dual
- * multiply-accumulates. */
+ * multiply-accumulates.
+ *
+ * With LIL_INT4 all weights of an operator are multiples of 16, and a word holds the upper halves
+ * of four taps of two channels: of the two words that int8 has, the first one's in the upper halves
+ * of its bytes, the second one's in the lower. The taps are padded to a multiple of four; a fully
+ * connected layer over several rows has a multiple of four in each. */
 typedef struct lil_operator {
     uint8_t kind;  /* lil_kind */
     uint8_t flags; /* lil_operator_flags */

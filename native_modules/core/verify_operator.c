@@ -65,7 +65,8 @@ static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs
     if (inputs > 65536) {
         return LIL_ERROR_CONSTANTS;
     }
-    uint64_t weight_bytes = pairs > 0 ? pairs * lil_pair_bytes((uint32_t)inputs) : inputs * count;
+    uint64_t weight_bytes =
+        pairs > 0 ? pairs * lil_pair_bytes(s->op, (uint32_t)inputs) : inputs * count;
     if (s->op->constants_bytes < table_bytes + weight_bytes) {
         return LIL_ERROR_CONSTANTS;
     }
@@ -146,7 +147,9 @@ static int32_t verify_transposed(const subject *s) {
 }
 
 static int32_t verify_fully_connected(const subject *s) {
-    if (!(s->op->flags & LIL_SINK) || s->out.height != 1 || s->out.width != 1) {
+    bool has_whole_words = s->in.height == 1 || s->in.width * s->in.channels % 4 == 0;
+    if (!(s->op->flags & LIL_SINK) || s->out.height != 1 || s->out.width != 1 ||
+        (lil_is_int4(s->op) && !has_whole_words)) {
         return LIL_ERROR_OPERATOR;
     }
     return verify_channels(s, (uint64_t)s->in.height * s->in.width * s->in.channels,
@@ -430,8 +433,9 @@ int32_t lil_verify_operator(const uint8_t *model, const lil_header *header, cons
                      op->kind == LIL_SUBTRACT || op->kind == LIL_MULTIPLY ||
                      op->kind == LIL_TABLE || op->kind == LIL_PRELU || op->kind == LIL_SOFTMAX ||
                      op->kind == LIL_ARGMAX;
+    bool has_pairs = op->kind == LIL_CONVOLUTION || op->kind == LIL_FULLY_CONNECTED;
     if (op->edge_count == 0 || (op->flags & LIL_SINK && !may_sink) ||
-        (op->flags & LIL_POINTWISE && !may_merge) ||
+        (lil_is_int4(op) && !has_pairs) || (op->flags & LIL_POINTWISE && !may_merge) ||
         (s.out.dtype != LIL_INT8 && op->kind != LIL_ARGMAX)) {
         return LIL_ERROR_OPERATOR;
     }

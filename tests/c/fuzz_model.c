@@ -16,7 +16,14 @@ static uint64_t elements(const lil_tensor *tensor) {
     return (uint64_t)tensor->height * tensor->width * tensor->channels;
 }
 
-/* An upper bound of what an inference computes. */
+static bool has_window(uint32_t kind) {
+    return kind <= LIL_TRANSPOSED_CONVOLUTION || kind == LIL_AVERAGE_POOL || kind == LIL_MAX_POOL ||
+           kind == LIL_CONVOLUTION_GRADIENT || kind == LIL_DEPTHWISE_GRADIENT ||
+           kind == LIL_POOL_GRADIENT || kind == LIL_MAX_POOL_GRADIENT ||
+           kind >= LIL_UPDATE_CONVOLUTION;
+}
+
+/* An upper bound of what an inference, or a training step, computes. */
 static uint64_t work_of(const uint8_t *model, const lil_header *header) {
     uint64_t work = 0;
     for (uint32_t i = 0; i < header->operator_count; i++) {
@@ -29,10 +36,15 @@ static uint64_t work_of(const uint8_t *model, const lil_header *header) {
             work += elements(&in);
             if (op.kind == LIL_FULLY_CONNECTED) {
                 taps = elements(&in);
-            } else if (op.kind <= LIL_TRANSPOSED_CONVOLUTION || op.kind == LIL_AVERAGE_POOL ||
-                       op.kind == LIL_MAX_POOL) {
+            } else if (has_window(op.kind)) {
                 const lil_window *window = &op.parameters.window;
                 taps = (uint64_t)window->kernel_height * window->kernel_width * in.channels;
+                if (op.kind == LIL_MAX_POOL_GRADIENT) {
+                    taps *= taps;
+                } else if (op.kind >= LIL_UPDATE_CONVOLUTION && k == 0) {
+                    taps *= op.parameters.update.trained_inputs;
+                    work += elements(&in) * taps;
+                }
             }
         }
         work += elements(&out) * (op.kind == LIL_INPUT ? 1 : taps);
@@ -61,13 +73,40 @@ static lil_buffer rows_of(const uint8_t *model, const lil_header *header, uint32
     return buffer_of(bytes, typecode, (uint8_t)(turn * 37));
 }
 
+/* Puts the trained constants into the arena, as a file that is trainable wants it first. */
+static void reset(const lil_buffer *model, const uint8_t *file, const lil_buffer *context,
+                  const lil_buffer *arena) {
+    lil_begin(model, context);
+    int32_t status = lil_reset(model, context, arena);
+    while (status >= LIL_WANTS_PAGE) {
+        read_page(model, file, arena->data, status - LIL_WANTS_PAGE);
+        status = lil_reset(model, context, arena);
+    }
+}
+
+/* Begins a training step where the file has one, else an inference. */
+static int32_t begin(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena,
+                     bool is_step, uint32_t turn) {
+    lil_header header = lil_load_header(model->data);
+    if (!is_step || header.target_bytes > LARGEST_INPUT) {
+        return lil_begin(model, context);
+    }
+    uint8_t fill = header.class_count != 0 ? 0 : (uint8_t)(turn * 53);
+    lil_buffer target = buffer_of(header.target_bytes, 'b', fill);
+    int32_t status =
+        lil_begin_step(model, context, arena, &target, INT32_MAX, (int32_t)(turn % 60) - 30);
+    free(target.data);
+    return status;
+}
+
 /* `file` is the whole file that `model` is, or that it is the front of. */
-static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t turn) {
+static void run_model(const lil_buffer *model, const uint8_t *file, bool is_step, uint32_t turn) {
     lil_header header = lil_load_header(model->data);
     lil_buffer context = buffer_of(header.context_bytes, 'B', 0);
     lil_buffer arena = buffer_of(header.arena_bytes, 'B', 0xA5);
     lil_buffer rows = {NULL, 0, 'B'};
-    int32_t status = lil_begin(model, &context);
+    reset(model, file, &context, &arena);
+    int32_t status = begin(model, &context, &arena, is_step, turn);
     if (status == LIL_OK) {
         status = lil_run(model, &context, &arena, &rows);
     }
@@ -83,7 +122,7 @@ static void run_model(const lil_buffer *model, const uint8_t *file, uint32_t tur
             turn = 0; /* int8 needs no table */
             free(rows.data);
             rows = buffer_of(0, 'b', 0);
-            lil_begin(model, &context);
+            begin(model, &context, &arena, is_step, turn);
             status = lil_run(model, &context, &arena, &rows);
         }
     }
@@ -132,7 +171,10 @@ static void try_model(const lil_buffer *model, const uint8_t *file, uint32_t tur
         lil_header header = lil_load_header(model->data);
         read_fields(model);
         if (is_affordable(model->data, &header)) {
-            run_model(model, file, turn);
+            run_model(model, file, false, turn);
+            if (header.training_bytes != 0) {
+                run_model(model, file, true, turn);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from reference_cases import write_random_cases
+from trainable_cases import write_trainable_cases
 
 RUNS = 40 * settings().max_examples  # mutants: 20,000 in `make test`
 
@@ -26,6 +27,7 @@ def cases(output: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     assert len(write_random_cases(folder, chains=20)) >= 50
+    assert len(write_trainable_cases(folder / "trainable")) == 4
     return folder
 
 
@@ -46,7 +48,7 @@ def test_core_under_sanitizers(repository: Path, output: Path, cases: Path) -> N
     # With the portable kernels, and with those of the DSP extension.
     assert said.count(f"\nmodel: {len(list(cases.glob('*.lil')))} models, 0 failures") == 2
     lines = [line for line in said.splitlines() if "mutants tried" in line]
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         tried, sound = (int(word) for word in line.split() if word.isdigit())
         assert tried == RUNS

@@ -47,6 +47,7 @@ def numbers(draw: st.DrawFn, taps: int) -> Numbers:
         spread=draw(st.sampled_from([0.0, 3.0, 3.0, 12.0])),
         activation=draw(activations) if multiplier is None else "none",
         extreme=draw(st.sampled_from([False, False, False, True])),
+        is_int4=draw(st.booleans()),
         per_channel=draw(st.booleans()),
     )
 

@@ -315,6 +315,8 @@ def _weights(dice: np.random.Generator, shape: Shape, axis: int) -> tuple[np.nda
         data = dice.choice(np.array([INT8_MIN, INT8_MAX], np.int8), shape)
     else:
         data = dice.integers(-127, 128, shape, np.int8)
+    if _chance(dice, 0.3):
+        data &= np.int8(-16)  # as four bits hold them
     channels = shape[axis]
     base = 2.0 ** dice.uniform(-9, -3)
     if _chance(dice, 0.2):

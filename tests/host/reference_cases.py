@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from random_graphs import STEPS, Recipe, Step, build_graph, random_inputs, recipe_of
+from trainable_cases import write_trainable_cases
 
 import lilliput
 from lilliput import litert
@@ -93,3 +94,4 @@ if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
     print(f"{len(write_random_cases(target, chains=40))} cases in {target}")
+    write_trainable_cases(target / "trainable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -77,6 +78,34 @@ def test_checks_pass_in_this_python(folder: Path) -> None:
         f"runpy.run_path({str(CHECKS)!r}, run_name='__main__')"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.endswith("all passed\n"), result.stdout + result.stderr
+
+
+def test_checks_pass_in_circuitpython(
+    repository: Path,
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    """In CircuitPython's Unix port, built with the recipe of boards/circuitpython."""
+    source = os.environ.get("LILLIPUT_CIRCUITPYTHON")
+    if source is None:
+        pytest.skip("set LILLIPUT_CIRCUITPYTHON to a checkout of CircuitPython: compiles it")
+    recipe = repository / "boards" / "circuitpython" / "user_post_circuitpy_defns.mk"
+    variant = tmp_path / "variant"
+    variant.mkdir()
+    standard = Path(source).resolve() / "ports" / "unix" / "variants" / "standard"
+    (variant / "mpconfigvariant.mk").write_text(f"include {recipe}\n")
+    (variant / "mpconfigvariant.h").write_text(
+        # The standard variant does not compile with it in CircuitPython.
+        f'#define MICROPY_PY_MICROPYTHON_RINGIO (0)\n#include "{standard / "mpconfigvariant.h"}"\n'
+    )
+    options = ["MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_PY_BTREE=0"]
+    options += ["MICROPY_PY_FFI=0", "FROZEN_MANIFEST=", f"VARIANT_DIR={variant}"]
+    build = tmp_path / "build"
+    command = ["make", "-C", str(standard.parents[1]), f"BUILD={build}", *options, "-j2"]
+    log = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert log.returncode == 0, log.stdout + log.stderr
+    result = unixport.run_script(CHECKS, folder, interpreter=build / "micropython")
     assert result.stdout.endswith("all passed\n"), result.stdout + result.stderr
 
 

@@ -15,7 +15,7 @@ from array import array
 
 import lilliput
 
-IS_MICROPYTHON = sys.implementation.name == "micropython"
+IS_MICROPYTHON = sys.implementation.name != "cpython"  # CircuitPython is one too
 if IS_MICROPYTHON:
     import micropython
 

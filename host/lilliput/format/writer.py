@@ -219,6 +219,7 @@ def _flags(step: Step) -> int:
         "LIL_SINK": step.is_sink,
         "LIL_SINGLE_ROUNDING": step.rounds_once,
         "LIL_SHIFTS_RIGHT": step.shifts_right,
+        "LIL_INT4": step.is_int4,
         "LIL_TRAINS_WEIGHTS": step.trains_weights,
         "LIL_FOR_TRAINING": step.is_training,
     }

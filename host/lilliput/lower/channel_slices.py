@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..program import Step
-from .packing import pack_pairs, unpack_pairs
+from .packing import pack_pairs, pack_pairs_int4, unpack_pairs, unpack_pairs_int4
 
 
 def channel_slice(step: Step, channels: int, begin: int, end: int) -> bytes:
@@ -30,6 +30,8 @@ def channel_slice(step: Step, channels: int, begin: int, end: int) -> bytes:
     weights = np.frombuffer(constants, np.int8, offset=-(-9 * channels // 4) * 4)
     if step.kind == "DEPTHWISE_CONVOLUTION":
         own = weights.reshape(-1, channels)[:, begin:end]
+    elif step.is_int4:
+        own = pack_pairs_int4(unpack_pairs_int4(weights, channels)[begin:end])
     else:
         own = pack_pairs(unpack_pairs(weights, channels)[begin:end])
     return header + bytes(-len(header) % 4) + own.tobytes()

@@ -9,7 +9,7 @@ from ..program import Edge
 from .builder import Builder
 from .channels import Channels
 from .geometry import same_padding
-from .packing import pack_pairs
+from .packing import fits_int4, pack_pairs, pack_pairs_int4
 from .requantization import activation_range, quantize_multiplier, single_rounding_multiplier
 
 _MAX_SUM = 2**31 - 1
@@ -68,6 +68,11 @@ def _pack(channels: Channels, weights: np.ndarray) -> bytes:
         )
     )
     return header + bytes(-len(header) % 4) + np.ascontiguousarray(weights, np.int8).tobytes()
+
+
+def _pairs(channels: Channels, is_int4: bool, groups: int = 1) -> np.ndarray:
+    pack = pack_pairs_int4 if is_int4 else pack_pairs
+    return pack(channels.weights, groups)
 
 
 def _weights(builder: Builder, op: Operator) -> np.ndarray:
@@ -139,7 +144,8 @@ def lower_convolution(builder: Builder, op: Operator) -> None:
     is_depthwise = op.kind == "DEPTHWISE_CONV_2D"
     groups = 1 if is_depthwise else in_map.channels // weights.shape[3]
     channels = _channels(builder, op, weights[0].transpose(2, 0, 1) if is_depthwise else weights)
-    packed = channels.weights.T if is_depthwise else pack_pairs(channels.weights, groups)
+    is_int4 = not is_depthwise and fits_int4(channels.weights)
+    packed = channels.weights.T if is_depthwise else _pairs(channels, is_int4, groups)
     is_pointwise = (
         not is_depthwise
         and kernel == (1, 1)
@@ -157,6 +163,7 @@ def lower_convolution(builder: Builder, op: Operator) -> None:
         activation=_activation(builder, op, attributes.activation),
         parameters={"window": _window(attributes, kernel, top, left, groups)},
         shifts_right=channels.shifts_right(),
+        is_int4=is_int4,
         constants=_pack(channels, packed),
         macs=out_map.elements * channels.weights.shape[1],
     )
@@ -199,21 +206,26 @@ def lower_fully_connected(builder: Builder, op: Operator) -> None:
     batch = builder.tensors[source].elements // inputs
     channels = _channels(builder, op, weights, rounds_once=True)
     shifts_right = channels.shifts_right(rounds_once=True)
-    constants = _pack(channels, pack_pairs(channels.weights))
     activation = _activation(builder, op, attributes.activation)
     if batch == 1:
+        root = builder.root(source)
+        consumed = builder.tensors[root]
+        has_whole_words = consumed.height == 1 or consumed.row_bytes % 4 == 0
+        is_int4 = has_whole_words and fits_int4(channels.weights)
         builder.add(
             "FULLY_CONNECTED",
             builder.output_map(op.outputs[0], (1, 1, outputs)),
-            (Edge(builder.root(source)),),
+            (Edge(root),),
             is_sink=True,
             rounds_once=True,
             shifts_right=shifts_right,
+            is_int4=is_int4,
             activation=activation,
-            constants=constants,
+            constants=_pack(channels, _pairs(channels, is_int4)),
             macs=outputs * inputs,
         )
         return
+    is_int4 = fits_int4(channels.weights)
     builder.add(
         "CONVOLUTION",
         builder.output_map(op.outputs[0], (1, batch, outputs)),
@@ -221,8 +233,9 @@ def lower_fully_connected(builder: Builder, op: Operator) -> None:
         is_pointwise=True,
         rounds_once=True,
         shifts_right=shifts_right,
+        is_int4=is_int4,
         activation=activation,
         parameters={"window": _window(Convolution(), (1, 1), 0, 0)},
-        constants=constants,
+        constants=_pack(channels, _pairs(channels, is_int4)),
         macs=batch * outputs * inputs,
     )

@@ -14,6 +14,9 @@ typedef struct job {
     uint32_t group_outputs;
     uint32_t taps;    /* of one output channel */
     lil_row_walk top; /* at the window's first row */
+#if LIL_HAS_VECTORS
+    int8_t *unpacked; /* a pair's weights of four bits as int8 */
+#endif
 } job;
 
 static job load_job(const lil_call *call) {
@@ -33,28 +36,70 @@ static job load_job(const lil_call *call) {
     return j;
 }
 
-/* Patches that lie one behind the other, times the weights of a group. */
-static void multiply_patches(const job *j, const lil_activation *patches, uint32_t count,
-                             uint32_t group, int8_t *out) {
+/* The products of two patches with a pair. `is_int4` is meant to be a constant. */
+static inline void multiply_two(const lil_pair *pair, const lil_activation *patch, uint32_t taps,
+                                int32_t *sums, bool is_int4) {
+#if !LIL_HAS_VECTORS
+    if (is_int4) {
+        lil_multiply_two_int4(pair->weights, patch, patch + taps, taps, sums);
+        return;
+    }
+#endif
+    (void)is_int4;
+    lil_multiply_two(pair->weights, patch, patch + taps, taps, sums);
+}
+
+/* The same for one patch. */
+static inline void multiply_one(const lil_pair *pair, const lil_activation *patch, uint32_t taps,
+                                int32_t *sums, bool is_int4) {
+#if !LIL_HAS_VECTORS
+    if (is_int4) {
+        lil_multiply_one_int4(pair->weights, patch, taps, sums);
+        return;
+    }
+#endif
+    (void)is_int4;
+    lil_multiply_one(pair->weights, patch, taps, sums);
+}
+
+/* Patches that lie one behind the other, times the weights of a pair. */
+static inline void multiply_pair(const job *j, const lil_pair *pair, const lil_activation *patch,
+                                 uint32_t count, int8_t *to, bool is_int4) {
     const uint32_t taps = j->taps;
     const uint32_t out_channels = j->call->output.channels;
+    const int32_t first = pair->lanes[0].bias, second = pair->lanes[1].bias;
+    for (uint32_t twos = count / 2; twos != 0; twos--) {
+        int32_t sums[4] = {first, second, first, second};
+        multiply_two(pair, patch, taps, sums, is_int4);
+        lil_store_two(pair, sums, to, out_channels);
+        patch += 2 * taps;
+        to += 2 * out_channels;
+    }
+    if (count % 2 != 0) {
+        int32_t sums[2] = {first, second};
+        multiply_one(pair, patch, taps, sums, is_int4);
+        lil_store_one(pair, sums, to);
+    }
+}
+
+/* The same for the weights of a group. */
+static void multiply_patches(const job *j, const lil_activation *patches, uint32_t count,
+                             uint32_t group, int8_t *out) {
     for (uint32_t i = 0; i < lil_pair_count(j->group_outputs); i++) {
-        lil_pair pair = lil_load_pair(j->call, &j->channels, group, j->group_outputs, i, taps);
-        const int32_t first = pair.lanes[0].bias, second = pair.lanes[1].bias;
-        const lil_activation *patch = patches;
+        lil_pair pair = lil_load_pair(j->call, &j->channels, group, j->group_outputs, i, j->taps);
         int8_t *to = out + pair.lanes[0].channel;
-        for (uint32_t twos = count / 2; twos != 0; twos--) {
-            int32_t sums[4] = {first, second, first, second};
-            lil_multiply_two(pair.weights, patch, patch + taps, taps, sums);
-            lil_store_two(&pair, sums, to, out_channels);
-            patch += 2 * taps;
-            to += 2 * out_channels;
+#if LIL_HAS_VECTORS
+        if (lil_is_int4(&j->call->op)) {
+            lil_unpack_weights(pair.weights, (j->taps + 3) & ~(uint32_t)3, j->unpacked);
+            pair.weights = j->unpacked;
         }
-        if (count % 2 != 0) {
-            int32_t sums[2] = {first, second};
-            lil_multiply_one(pair.weights, patch, taps, sums);
-            lil_store_one(&pair, sums, to);
+#else
+        if (lil_is_int4(&j->call->op)) {
+            multiply_pair(j, &pair, patches, count, to, true);
+            continue;
         }
+#endif
+        multiply_pair(j, &pair, patches, count, to, false);
     }
 }
 
@@ -166,6 +211,8 @@ void lil_convolution(const lil_call *call) {
 #if LIL_HAS_VECTORS
     uint32_t elements = j.taps < LIL_BLOCK_ELEMENTS ? LIL_BLOCK_ELEMENTS : j.taps;
     lil_activation patches[elements];
+    int8_t unpacked[lil_is_int4(&call->op) ? 2 * (j.taps + 3) : 1];
+    j.unpacked = unpacked;
     convolve(&j, patches, elements);
 #else
     if (call->op.flags & LIL_POINTWISE) {

@@ -1,10 +1,8 @@
 /* Operators on pairs of elements: add, subtract, multiply, with broadcasting; and PReLU, whose
  * second operand is a slope a channel. */
-#include "kernels.h"
+#include "operand.h"
 
 #if !LIL_HAS_DSP
-
-#define LIL_ADD_SHIFT 20 /* bits of headroom of the common scale, as in TFLite's 8-bit add */
 
 typedef int32_t (*lil_combine)(int32_t a, int32_t b, const lil_rescale *rescale);
 
@@ -27,32 +25,10 @@ static int32_t combine_multiply(int32_t a, int32_t b, const lil_rescale *rescale
     return lil_rescale_value(a * b, rescale->multiplier[2], rescale->shift[2]);
 }
 
-/* Where an operand's elements lie, a dimension of one standing for all. */
-typedef struct operand {
-    const int8_t *row;
-    uint32_t pixel_step;
-    uint32_t channel_step;
-    int32_t zero_point;
-} operand;
-
-static operand load_operand(const lil_call *call, uint32_t index) {
-    const lil_source *source = &call->sources[index];
-    operand result;
-    result.row = lil_row(source, source->first);
-    result.pixel_step =
-        source->tensor.width == 1 && call->output.width != 1 ? 0 : source->tensor.channels;
-    if (source->tensor.width == 1 && source->tensor.height == 1 && call->pixels != 1) {
-        result.pixel_step = 0;
-    }
-    result.channel_step = source->tensor.channels == 1 ? 0 : 1;
-    result.zero_point = source->tensor.zero_point;
-    return result;
-}
-
 static void combine_rows(const lil_call *call, lil_combine combine) {
     const lil_operator *op = &call->op;
-    operand a = load_operand(call, 0);
-    operand b = load_operand(call, 1);
+    lil_operand a = lil_load_operand(call, 0);
+    lil_operand b = lil_load_operand(call, 1);
     int8_t *out = call->out;
     for (uint32_t x = 0; x < call->pixels; x++) {
         for (uint32_t c = 0; c < call->output.channels; c++) {

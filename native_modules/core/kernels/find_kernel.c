@@ -57,7 +57,7 @@ uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
     case LIL_DEPTHWISE_CONVOLUTION:
         return maximum(maximum(8 * taps, input->channels), lil_column_scratch(window));
     case LIL_FULLY_CONNECTED:
-        return lil_fully_connected_scratch(input->height, input->width * input->channels,
+        return lil_fully_connected_scratch(op, input->height, input->width * input->channels,
                                            output->channels);
     case LIL_AVERAGE_POOL:
     case LIL_MAX_POOL:

@@ -105,15 +105,19 @@ static inline uint32_t lil_pair_count(uint32_t group_outputs) {
     return (group_outputs + 1) / 2;
 }
 
-/* Bytes of the weights of one pair. `taps`: weights of one output channel. */
-static inline uint32_t lil_pair_bytes(uint32_t taps) {
-    return 2 * (taps + taps % 2);
+/* Whether an operator's weights have four bits. */
+static inline bool lil_is_int4(const lil_operator *op) {
+    return op->flags & LIL_INT4;
 }
 
-/* The weights of a pair, [taps][2]; the pairs of all groups are counted through. */
-static inline const int8_t *lil_pair_weights(const lil_channels *channels, uint32_t pair,
-                                             uint32_t taps) {
-    return channels->weights + pair * lil_pair_bytes(taps);
+/* Bytes before tap `tap` in the weights of a pair; of four bits each, for every fourth tap. */
+static inline uint32_t lil_tap_offset(const lil_operator *op, uint32_t tap) {
+    return lil_is_int4(op) ? tap : 2 * tap;
+}
+
+/* Bytes of the weights of a pair. `taps`: weights of one output channel. */
+static inline uint32_t lil_pair_bytes(const lil_operator *op, uint32_t taps) {
+    return lil_is_int4(op) ? (taps + 3) & ~(uint32_t)3 : 2 * (taps + taps % 2);
 }
 
 static inline int32_t lil_bias(const lil_channels *channels, uint32_t channel) {

@@ -3,7 +3,10 @@
  *
  * Machines with vectors get activations of 16 bits, so that the compiler finds the
  * multiplication of eight and more halves at once. The others take int8 as they are, two taps of
- * two channels and two pixels at a time: that many sums stay in registers. */
+ * two channels and two pixels at a time: that many sums stay in registers.
+ *
+ * Weights of four bits become int8 a pair at a time on machines with vectors, which reads them for
+ * many pixels; the others take them apart as they multiply. */
 #ifndef LIL_PAIR_PRODUCTS_H
 #define LIL_PAIR_PRODUCTS_H
 
@@ -50,6 +53,18 @@ static inline void lil_multiply_two(const int8_t *restrict weights,
     sums[1] += a1;
     sums[2] += b0;
     sums[3] += b1;
+}
+
+/* Weights of four bits as int8. `taps`: padded to a multiple of four. */
+static inline void lil_unpack_weights(const int8_t *restrict packed, uint32_t taps,
+                                      int8_t *restrict weights) {
+    for (size_t word = 0; word < taps / 4; word++) {
+        for (size_t i = 0; i < 4; i++) {
+            uint8_t both = (uint8_t)packed[4 * word + i];
+            weights[8 * word + i] = (int8_t)(both & 0xF0);
+            weights[8 * word + 4 + i] = (int8_t)(uint8_t)(both << 4);
+        }
+    }
 }
 
 #else
@@ -118,6 +133,74 @@ LIL_ALONE void lil_multiply_two(const int8_t *weights, const lil_activation *a,
     sums[3] = b1;
 }
 
+/* A byte of four-bit weights: what it holds for an early tap, and for the one two taps later. */
+static inline int32_t lil_upper(int32_t byte) {
+    return byte >> 4;
+}
+
+static inline int32_t lil_lower(int32_t byte) {
+    return (int32_t)((uint32_t)byte << 28) >> 28;
+}
+
+/* lil_multiply_one with weights of four bits. */
+LIL_ALONE void lil_multiply_one_int4(const int8_t *weights, const lil_activation *a, uint32_t taps,
+                                     int32_t *sums) {
+    int32_t a0 = 0, a1 = 0;
+    for (uint32_t fours = taps / 4; fours != 0; fours--) {
+        for (uint32_t i = 0; i < 2; i++) {
+            int32_t first = weights[2 * i], second = weights[2 * i + 1];
+            int32_t x = a[i], y = a[i + 2];
+            lil_accumulate(&a0, x * lil_upper(first));
+            lil_accumulate(&a1, x * lil_upper(second));
+            lil_accumulate(&a0, y * lil_lower(first));
+            lil_accumulate(&a1, y * lil_lower(second));
+        }
+        a += 4;
+        weights += 4;
+    }
+    for (uint32_t i = 0; i < taps % 4; i++) {
+        int32_t first = weights[2 * i % 4], second = weights[2 * i % 4 + 1];
+        a0 += a[i] * (i < 2 ? lil_upper(first) : lil_lower(first));
+        a1 += a[i] * (i < 2 ? lil_upper(second) : lil_lower(second));
+    }
+    sums[0] += 16 * a0;
+    sums[1] += 16 * a1;
+}
+
+/* lil_multiply_two with weights of four bits. */
+LIL_ALONE void lil_multiply_two_int4(const int8_t *weights, const lil_activation *a,
+                                     const lil_activation *b, uint32_t taps, int32_t *sums) {
+    int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
+    for (uint32_t fours = taps / 4; fours != 0; fours--) {
+        for (uint32_t i = 0; i < 2; i++) {
+            for (uint32_t lane = 0; lane < 2; lane++) {
+                int32_t byte = weights[2 * i + lane];
+                int32_t upper = lil_upper(byte), lower = lil_lower(byte);
+                lil_accumulate(lane == 0 ? &a0 : &a1, a[i] * upper);
+                lil_accumulate(lane == 0 ? &b0 : &b1, b[i] * upper);
+                lil_accumulate(lane == 0 ? &a0 : &a1, a[i + 2] * lower);
+                lil_accumulate(lane == 0 ? &b0 : &b1, b[i + 2] * lower);
+            }
+        }
+        a += 4;
+        b += 4;
+        weights += 4;
+    }
+    for (uint32_t i = 0; i < taps % 4; i++) {
+        int32_t first = weights[2 * i % 4], second = weights[2 * i % 4 + 1];
+        first = i < 2 ? lil_upper(first) : lil_lower(first);
+        second = i < 2 ? lil_upper(second) : lil_lower(second);
+        a0 += a[i] * first;
+        a1 += a[i] * second;
+        b0 += b[i] * first;
+        b1 += b[i] * second;
+    }
+    sums[0] += 16 * a0;
+    sums[1] += 16 * a1;
+    sums[2] += 16 * b0;
+    sums[3] += 16 * b1;
+}
+
 #endif
 
 /* A pair of output channels. */
@@ -133,7 +216,8 @@ static inline lil_pair lil_load_pair(const lil_call *call, const lil_channels *c
                                      uint32_t taps) {
     uint32_t channel = group * group_outputs + 2 * index;
     lil_pair pair;
-    pair.weights = lil_pair_weights(channels, group * lil_pair_count(group_outputs) + index, taps);
+    pair.weights = channels->weights + (group * lil_pair_count(group_outputs) + index) *
+                                           lil_pair_bytes(&call->op, taps);
     pair.is_half = 2 * index + 1 == group_outputs;
     pair.lanes[0] = lil_load_lane(call, channels, channel);
     pair.lanes[1] = pair.is_half ? pair.lanes[0] : lil_load_lane(call, channels, channel + 1);

@@ -40,4 +40,7 @@
 #define LIL_HAS_THUMB1 0
 #endif
 
+/* For functions that are made special by the constants that they are called with. */
+#define LIL_INLINE static inline __attribute__((always_inline))
+
 #endif

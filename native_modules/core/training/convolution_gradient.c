@@ -44,12 +44,13 @@ static void add_tap(const job *j, const int8_t *weights, const int16_t *gradient
                     lil_wrapping_sum(sums[i], weights[2 * i] * first + weights[2 * i + 1] * second);
             }
         }
-        weights += lil_pair_bytes(j->taps);
+        weights += lil_pair_bytes(&j->call->op, j->taps);
     }
 }
 
 static const int8_t *group_weights(const job *j, uint32_t group) {
-    return lil_pair_weights(&j->channels, group * lil_pair_count(j->group_outputs), j->taps);
+    return j->channels.weights +
+           group * lil_pair_count(j->group_outputs) * lil_pair_bytes(&j->call->op, j->taps);
 }
 
 /* Adds what the inputs of a group get through one row of the window. `gradients`: the row of
@@ -110,7 +111,7 @@ static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, in
 /* The same, two inputs of two pixels at a time, for which registers suffice. */
 static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, int16_t *out) {
     const uint32_t outputs = j->group_outputs, inputs = j->group_inputs;
-    const uint32_t step = lil_pair_bytes(j->taps);
+    const uint32_t step = lil_pair_bytes(&j->call->op, j->taps);
     for (uint32_t i = 0; i < inputs; i += 2) {
         bool has_second = i + 1 < inputs;
         for (uint32_t x = 0; x < count; x += 2) {

@@ -87,8 +87,9 @@ static bool trained_fits(const subject *s, uint32_t count, uint64_t weight_bytes
 }
 
 /* Bytes of the weights of `outputs` channels in pairs; `taps` at most LIL_LARGEST_TAPS. */
-static uint64_t paired_bytes(uint32_t groups, uint32_t outputs, uint64_t taps) {
-    return (uint64_t)groups * lil_pair_count(outputs / groups) * lil_pair_bytes((uint32_t)taps);
+static uint64_t paired_bytes(const lil_operator *op, uint32_t groups, uint32_t outputs,
+                             uint64_t taps) {
+    return (uint64_t)groups * lil_pair_count(outputs / groups) * lil_pair_bytes(op, (uint32_t)taps);
 }
 
 /* Bytes of the weights of the operator that an update is of, whose output has `outputs` channels.
@@ -99,7 +100,7 @@ static uint64_t updated_bytes(const lil_operator *op, uint32_t outputs) {
     uint32_t groups = update->window.groups;
     return op->kind == LIL_UPDATE_DEPTHWISE
                ? kernel * outputs
-               : paired_bytes(groups, outputs, kernel * (update->input_channels / groups));
+               : paired_bytes(op, groups, outputs, kernel * (update->input_channels / groups));
 }
 
 /* The inference's constants of the operator whose gradient this is. */
@@ -188,7 +189,7 @@ static int32_t verify_convolution_gradient(const subject *s) {
     if (taps > LIL_LARGEST_TAPS) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_weights(s, paired_bytes(w->groups, s->in.channels, taps));
+    return verify_weights(s, paired_bytes(s->op, w->groups, s->in.channels, taps));
 }
 
 static int32_t verify_depthwise_gradient(const subject *s) {
@@ -325,7 +326,7 @@ int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *hea
     uint32_t how = op->flags & (LIL_SINK | LIL_POINTWISE);
     if (header->training_bytes == 0 || op->edge_count < r->edges ||
         op->edge_count > r->edges + r->has_optional_edge || (how & ~(uint32_t)r->flags) != 0 ||
-        how == (LIL_SINK | LIL_POINTWISE)) {
+        how == (LIL_SINK | LIL_POINTWISE) || op->flags & LIL_INT4) {
         return LIL_ERROR_OPERATOR;
     }
     subject s;

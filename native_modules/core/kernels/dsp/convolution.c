@@ -164,53 +164,53 @@ static void expand_taps(const row_work *work, uint32_t first, uint32_t end) {
 
 /* Multiplies a block with its last taps and computes the outputs of channels [first, end). `pairs`
  * begins with these. */
-static void finish(const row_work *work, lil_pairs *pairs, uint32_t words, uint32_t first,
+static void finish(const row_work *work, lil_pairs *pairs, uint32_t taps, uint32_t first,
                    uint32_t end) {
     uint32_t narrowed = work->is_short ? (end - first) & ~(uint32_t)1 : 0;
     for (uint32_t c = narrowed; c < end - first; c += 2) {
-        lil_finish_pair(pairs, work->call, first, c, end, words, work->pixels);
+        lil_finish_pair(pairs, work->call, first, c, end, taps, work->pixels);
     }
     if (narrowed > 0) {
         pairs->ending = lil_starts_at_zero(work->call) ? LIL_NARROW_FROM_ZERO : LIL_NARROW;
         pairs->out_end = pairs->out + narrowed;
-        lil_multiply_pairs(pairs, words, work->pixels);
+        lil_multiply_pairs(pairs, taps, work->pixels);
     }
 }
 
 /* A block whose taps come in pieces, for channels [first, end). */
 static void convolve_large(const row_work *work, lil_pairs pairs, uint32_t first, uint32_t end) {
     const int8_t *weights = pairs.weights;
-    uint32_t pair_bytes = lil_pair_bytes(work->taps);
+    const lil_operator *op = &work->call->op;
+    uint32_t pair_bytes = lil_pair_bytes(op, work->taps);
     uint32_t tap = 0;
     uint32_t tap_end = LIL_BLOCK_TAPS;
     pairs.ending = LIL_KEEP;
     pairs.out_end = pairs.out + (end - first) + (end - first) % 2;
-    pairs.gap = pair_bytes - 2 * LIL_BLOCK_TAPS;
+    pairs.gap = pair_bytes - lil_tap_offset(op, LIL_BLOCK_TAPS);
     while (tap_end < work->taps) {
         expand_taps(work, tap, tap_end);
-        lil_multiply_pairs(&pairs, LIL_BLOCK_TAPS / 2, work->pixels);
+        lil_multiply_pairs(&pairs, LIL_BLOCK_TAPS, work->pixels);
         pairs.sums = work->sums;
         tap = tap_end;
         tap_end += LIL_BLOCK_TAPS;
-        pairs.weights = weights + 2 * tap;
+        pairs.weights = weights + lil_tap_offset(op, tap);
     }
-    uint32_t words = (work->taps - tap + 1) / 2;
     expand_taps(work, tap, work->taps);
-    pairs.gap = pair_bytes - 4 * words;
-    finish(work, &pairs, words, first, end);
+    pairs.gap = lil_tap_offset(op, tap);
+    finish(work, &pairs, work->taps - tap, first, end);
 }
 
 /* All channels of a group, [first, end), for a block. */
 static void convolve_block(const row_work *work, lil_pairs *pairs, uint32_t first, uint32_t end) {
     if (work->taps <= LIL_WHOLE_TAPS) {
         expand_taps(work, 0, work->taps);
-        finish(work, pairs, (work->taps + 1) / 2, first, end);
+        finish(work, pairs, work->taps, first, end);
         return;
     }
     lil_pairs chunk = *pairs;
     for (; first < end; first += LIL_CHUNK_CHANNELS) {
         convolve_large(work, chunk, first, lil_least(first + LIL_CHUNK_CHANNELS, end));
-        chunk.weights += LIL_CHUNK_CHANNELS / 2 * lil_pair_bytes(work->taps);
+        chunk.weights += LIL_CHUNK_CHANNELS / 2 * lil_pair_bytes(&work->call->op, work->taps);
         chunk.bias += 4 * LIL_CHUNK_CHANNELS;
         chunk.multiplier += 4 * LIL_CHUNK_CHANNELS;
         chunk.shift += LIL_CHUNK_CHANNELS;
@@ -229,7 +229,9 @@ static void convolve_group(row_work *work, const lil_channels *channels, uint32_
         most = lil_least(most, call->output.width);
     }
     lil_pairs pairs;
-    pairs.weights = lil_pair_weights(channels, group * lil_pair_count(outputs), work->taps);
+    pairs.weights =
+        channels->weights + group * lil_pair_count(outputs) * lil_pair_bytes(&call->op, work->taps);
+    pairs.is_int4 = lil_is_int4(&call->op);
     pairs.inputs = work->words;
     pairs.bias = channels->bias + 4 * first;
     pairs.sums = NULL;
@@ -265,7 +267,7 @@ void lil_convolution(const lil_call *call) {
     work.step = window->stride_width * source->tensor.channels;
     work.has_rows = window->groups == 1 && window->dilation_width == 1;
     work.is_short = (call->op.flags & (LIL_SHIFTS_RIGHT | LIL_SINGLE_ROUNDING)) == LIL_SHIFTS_RIGHT;
-    uint8_t *sums = call->scratch + lil_block_bytes(work.taps);
+    uint8_t *sums = call->scratch + lil_block_bytes(&call->op, work.taps);
     work.words = (uint32_t *)(void *)call->scratch;
     work.sums = (int32_t *)(void *)sums;
     work.patches =

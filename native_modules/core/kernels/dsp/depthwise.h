@@ -8,9 +8,6 @@
 #include "../kernels.h"
 #include "../strips.h"
 
-/* For functions whose loops are unrolled by the constants that they are called with. */
-#define LIL_INLINE static inline __attribute__((always_inline))
-
 /* One row of a block's input, or the zero points of one outside of the map. */
 typedef struct lil_depthwise_line {
     const int8_t *start; /* of the block's first column inside the map; NULL: outside */

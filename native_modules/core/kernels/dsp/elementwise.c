@@ -4,37 +4,12 @@
  * their scales. So one of them is halved, which is exact, and only the other
  * one is really rescaled. What TFLite's converter does not write is left to a
  * general path. */
-#include "../kernels.h"
+#include "../operand.h"
 
 #if LIL_HAS_DSP && !LIL_HAS_MVE
 
 #include "instructions.h"
 #include "requantize.h"
-
-#define LIL_INLINE static inline __attribute__((always_inline))
-
-#define LIL_ADD_SHIFT 20 /* bits of headroom of the common scale, as in TFLite's 8-bit add */
-
-/* Where an operand's elements lie, a dimension of one standing for all. */
-typedef struct operand {
-    const int8_t *row;
-    uint32_t pixel_step;
-    uint32_t channel_step;
-    int32_t zero_point;
-} operand;
-
-static operand load_operand(const lil_call *call, uint32_t index) {
-    const lil_source *source = &call->sources[index];
-    const lil_tensor *tensor = &source->tensor;
-    bool is_one_pixel = tensor->width == 1 &&
-                        (call->output.width != 1 || (tensor->height == 1 && call->pixels != 1));
-    operand result;
-    result.row = lil_row(source, source->first);
-    result.pixel_step = is_one_pixel ? 0 : tensor->channels;
-    result.channel_step = tensor->channels == call->output.channels ? 1 : 0;
-    result.zero_point = tensor->zero_point;
-    return result;
-}
 
 /* How two operands are combined, and the result requantised. */
 typedef struct combination {
@@ -146,8 +121,8 @@ static bool set_operand(const lil_rescale *rescale, uint32_t index, combination 
 
 /* Goes through an output row in runs over which neither operand is broadcast.
  */
-static void combine_rows(const lil_call *call, combine_run run, const combination *how, operand a,
-                         operand b) {
+static void combine_rows(const lil_call *call, combine_run run, const combination *how,
+                         lil_operand a, lil_operand b) {
     uint32_t channels = call->output.channels;
     uint32_t count = channels;
     uint32_t pixels = call->pixels;
@@ -166,7 +141,7 @@ static void combine_rows(const lil_call *call, combine_run run, const combinatio
 }
 
 /* Any operands and parameters, one element after the other. */
-static void combine_any(const lil_call *call, operand a, operand b) {
+static void combine_any(const lil_call *call, lil_operand a, lil_operand b) {
     const lil_rescale *rescale = &call->op.parameters.rescale;
     int8_t *out = call->out;
     for (uint32_t x = 0; x < call->pixels; x++) {
@@ -193,8 +168,8 @@ static void combine_any(const lil_call *call, operand a, operand b) {
 
 static void combine(const lil_call *call, combine_run run) {
     const lil_rescale *rescale = &call->op.parameters.rescale;
-    operand a = load_operand(call, 0);
-    operand b = load_operand(call, 1);
+    lil_operand a = lil_load_operand(call, 0);
+    lil_operand b = lil_load_operand(call, 1);
     combination how;
     bool is_fast = a.channel_step == 1 && b.channel_step == 1 &&
                    is_narrowing(rescale->multiplier[2], rescale->shift[2]);

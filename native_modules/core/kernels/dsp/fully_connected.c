@@ -12,7 +12,7 @@
 static void add_taps(const lil_call *call, lil_pairs *pairs, uint32_t count) {
     pairs->ending = LIL_KEEP;
     pairs->out_end = pairs->out + call->output.channels + call->output.channels % 2;
-    lil_multiply_pairs(pairs, (count + 1) / 2, 1);
+    lil_multiply_pairs(pairs, count, 1);
     pairs->sums = pairs->kept;
 }
 
@@ -22,12 +22,12 @@ static void finish(const lil_call *call, lil_pairs *pairs, uint32_t count) {
     uint32_t channels = call->output.channels;
     uint32_t narrowed = (call->op.flags & is_short) == is_short ? channels & ~(uint32_t)1 : 0;
     for (uint32_t c = narrowed; c < channels; c += 2) {
-        lil_finish_pair(pairs, call, 0, c, channels, (count + 1) / 2, 1);
+        lil_finish_pair(pairs, call, 0, c, channels, count, 1);
     }
     if (narrowed > 0) {
         pairs->ending = LIL_NARROW_ONCE;
         pairs->out_end = pairs->out + narrowed;
-        lil_multiply_pairs(pairs, (count + 1) / 2, 1);
+        lil_multiply_pairs(pairs, count, 1);
     }
     lil_activate(call, call->out, channels);
 }
@@ -55,13 +55,15 @@ void lil_fully_connected(const lil_call *call) {
     const lil_source *source = &call->sources[0];
     uint32_t count = source->row_bytes;
     uint32_t height = source->tensor.height;
-    uint32_t pair_bytes = lil_pair_bytes(height * count);
+    uint32_t pair_bytes = lil_pair_bytes(&call->op, height * count);
+    uint32_t most_taps = lil_row_taps(&call->op);
     lil_channels tables = lil_load_channels(call, call->output.channels);
     const int8_t *row = lil_row(source, call->y);
-    uint32_t sums_bytes = lil_row_sums_bytes(height, count, call->output.channels);
+    uint32_t sums_bytes = lil_row_sums_bytes(&call->op, height, count, call->output.channels);
     uint32_t *words = (uint32_t *)(void *)(call->scratch + sums_bytes);
     lil_pairs pairs;
-    pairs.weights = tables.weights + 2 * (uint32_t)call->y * count;
+    pairs.weights = tables.weights + lil_tap_offset(&call->op, (uint32_t)call->y * count);
+    pairs.is_int4 = lil_is_int4(&call->op);
     pairs.inputs = words;
     pairs.bias = tables.bias;
     pairs.kept = (int32_t *)(void *)call->scratch;
@@ -77,9 +79,9 @@ void lil_fully_connected(const lil_call *call) {
         return;
     }
     while (count > 0) {
-        uint32_t taps = lil_least(count, LIL_ROW_TAPS);
+        uint32_t taps = lil_least(count, most_taps);
         lil_expand_pixel(row, taps, 1, words);
-        pairs.gap = pair_bytes - 4 * ((taps + 1) / 2);
+        pairs.gap = pair_bytes - lil_pair_bytes(&call->op, taps);
         count -= taps;
         if (count == 0 && (uint32_t)call->y + 1 == height) {
             finish(call, &pairs, taps);
@@ -87,7 +89,7 @@ void lil_fully_connected(const lil_call *call) {
             add_taps(call, &pairs, taps);
         }
         row += taps;
-        pairs.weights += 2 * taps;
+        pairs.weights += lil_tap_offset(&call->op, taps);
     }
 }
 

@@ -11,7 +11,13 @@
  *
  * The loop over words is unrolled and entered where their number asks for it. Weights and tables
  * may lie at any address, which LDR allows, LDRD and LDM do not; where one pixel's weights happen
- * to be aligned, LDM loads four words of them. */
+ * to be aligned, LDM loads four words of them.
+ *
+ * A word of four-bit weights holds four taps of two channels. With a mask, its upper nibbles are a
+ * word of int8 weights, and so are its lower ones, moved up: three instructions more for 32
+ * products. One pixel leaves registers free, for the mask too: each nibble is then masked where it
+ * ends a half, without SXTB16, moved up by the same instruction; the sums are 256 times too large
+ * until they are added. */
 #include "pairs.h"
 
 #include "blocks.h"
@@ -79,20 +85,15 @@ __asm__(".syntax unified\n"
     "smlad r4, \\weights, \\inputs, r4\n"
     "smlad r8, r3, \\inputs, r8\n"
     ".endm\n"
-    ".macro lil_multiply_step name\n"
-    ".ifc \\name, row\n"
+    ".macro lil_multiply_row\n"
     "ldm.w r0!, {r5, r6, r7, r9}\n"
     "ldm.w r1!, {r10, r11, r12, lr}\n"
     "lil_multiply_word r5, r10\n"
     "lil_multiply_word r6, r11\n"
     "lil_multiply_word r7, r12\n"
     "lil_multiply_word r9, lr\n"
-    ".else\n"
-    "lil_multiply_step_of \\name\n"
-    ".endif\n"
     ".endm\n"
-    ".macro lil_multiply_step_of pixels\n"
-    "ldr r2, [r0], #4\n"
+    ".macro lil_multiply_taps pixels @ r2: two taps of two channels\n"
     ".if \\pixels == 4\n"
     "ldrd r12, lr, [r1], #8\n"
     ".elseif \\pixels == 3\n"
@@ -127,11 +128,24 @@ __asm__(".syntax unified\n"
     "smlad r11, r3, lr, r11\n"
     ".endif\n"
     ".endm\n"
-    ".macro lil_multiply_pairs_of name, pixels, unrolled, sums:vararg\n"
-    ".global lil_multiply_pairs_\\name\n"
-    ".type lil_multiply_pairs_\\name, %function\n"
+    ".macro lil_multiply_int4 pixels @ four taps\n"
+    "ldr r2, [r0]\n"
+    "and r2, #0xf0f0f0f0\n"
+    "lil_multiply_taps \\pixels\n"
+    "ldr r2, [r0], #4\n"
+    "lsls r2, #4\n"
+    "and r2, #0xf0f0f0f0\n"
+    "lil_multiply_taps \\pixels\n"
+    ".endm\n"
+    ".macro lil_multiply_nibble shift, inputs, sum\n"
+    "and r3, r2, r5, lsl #\\shift\n"
+    "smlad \\sum, r3, \\inputs, \\sum\n"
+    ".endm\n"
+    ".macro lil_multiply_pairs_of pixels, unrolled, sums:vararg\n"
+    ".global lil_multiply_pairs_\\pixels\n"
+    ".type lil_multiply_pairs_\\pixels, %function\n"
     ".thumb_func\n"
-    "lil_multiply_pairs_\\name:\n"
+    "lil_multiply_pairs_\\pixels:\n"
     "push {r4-r11, lr}\n"
     "adds r0, #60\n"
     "ldmdb r0!, {r1-r8}\n"
@@ -162,13 +176,28 @@ __asm__(".syntax unified\n"
     "add pc, r2\n"
     "2:\n"
     "b.w 6f\n"
-    "4: @ its words\n"
-    ".rept \\unrolled\n"
-    "lil_multiply_step \\name\n"
+    "b.w 10f\n"
+    ".if \\pixels == 4\n"
+    "b.w 11f\n"
+    ".elseif \\pixels == 1\n"
+    "4: @ four words at a time\n"
+    ".rept 8\n"
+    "lil_multiply_row\n"
     ".endr\n"
     "ldr r2, [sp, #12] @ end\n"
     "cmp r1, r2\n"
     "bne.w 4b\n"
+    "b.w 12f\n"
+    ".endif\n"
+    "4: @ its words\n"
+    ".rept \\unrolled\n"
+    "ldr r2, [r0], #4\n"
+    "lil_multiply_taps \\pixels\n"
+    ".endr\n"
+    "ldr r2, [sp, #12] @ end\n"
+    "cmp r1, r2\n"
+    "bne.w 4b\n"
+    "12:\n"
     "str r0, [sp]\n"
     "ldr r2, [sp, #56] @ ending\n"
     "cmp r2, #0\n"
@@ -214,15 +243,50 @@ __asm__(".syntax unified\n"
     "ldr r0, [sp, #32] @ out\n"
     "adds r0, #2\n"
     "b.w 5b\n"
+    "10: @ words of four-bit weights\n"
+    ".if \\pixels == 1\n"
+    "ldr r3, [sp, #12] @ end\n"
+    "mov r2, #0xf000f000\n"
+    "mov r10, #0\n"
+    "mov r11, #0\n"
+    "subs r3, r1, r3\n"
+    "and r3, #24\n"
+    "add r3, r3, r3, lsl #2\n"
+    "add pc, r3 @ as below, for 8 bytes of inputs in 10 instructions\n"
+    "nop\n"
+    "11:\n"
+    ".rept 4\n"
+    "ldr r5, [r0], #4\n"
+    "ldrd r12, lr, [r1], #8\n"
+    "lil_multiply_nibble 0, r12, r11\n"
+    "lil_multiply_nibble 4, lr, r11\n"
+    "lil_multiply_nibble 8, r12, r10\n"
+    "lil_multiply_nibble 12, lr, r10\n"
+    ".endr\n"
+    "ldr r3, [sp, #12] @ end\n"
+    "cmp r1, r3\n"
+    "bne.w 11b\n"
+    "add r4, r4, r10, asr #8\n"
+    "add r8, r8, r11, asr #8\n"
+    ".else\n"
+    "lil_multiply_int4 \\pixels\n"
+    ".if \\pixels == 4\n"
+    "11:\n"
+    "lil_multiply_int4 4\n"
+    ".endif\n"
+    "ldr r2, [sp, #12] @ end\n"
+    "cmp r1, r2\n"
+    "bne.w 10b\n"
+    ".endif\n"
+    "b.w 12b\n"
     ".endm\n"
     ".pushsection .text.lil_multiply_pairs, \"ax\", %progbits\n"
     ".balign 4\n"
     ".thumb\n"
-    "lil_multiply_pairs_of 4, 4, 8, r4, r5, r6, r7, r8, r9, r10, r11\n"
-    "lil_multiply_pairs_of 3, 3, 4, r4, r5, r6, r8, r9, r10\n"
-    "lil_multiply_pairs_of 2, 2, 4, r4, r5, r8, r9\n"
-    "lil_multiply_pairs_of 1, 1, 4, r4, r8\n"
-    "lil_multiply_pairs_of row, 1, 8, r4, r8\n"
+    "lil_multiply_pairs_of 4, 8, r4, r5, r6, r7, r8, r9, r10, r11\n"
+    "lil_multiply_pairs_of 3, 4, r4, r5, r6, r8, r9, r10\n"
+    "lil_multiply_pairs_of 2, 4, r4, r5, r8, r9\n"
+    "lil_multiply_pairs_of 1, 4, r4, r8\n"
     ".popsection\n"
 );
 /* clang-format on */
@@ -231,34 +295,47 @@ void lil_multiply_pairs_4(const lil_pairs *pairs);
 void lil_multiply_pairs_3(const lil_pairs *pairs);
 void lil_multiply_pairs_2(const lil_pairs *pairs);
 void lil_multiply_pairs_1(const lil_pairs *pairs);
-void lil_multiply_pairs_row(const lil_pairs *pairs);
 
-/* What an ADD to PC leaves out of the first round: the steps that are too many. The loop lies 2
- * bytes behind it; all its instructions have 4. */
+/* What an ADD to PC skips. Behind it lie branches: to the loop over words of four-bit weights,
+ * then, of four pixels, to its second half. Then the loops follow, whose instructions have 4 bytes;
+ * with one pixel the loop over four words comes first. */
+#define BRANCH_BYTES 4
+#define FIRST_BRANCH 2
+#define FOUR_WORDS_BYTES (8 * 18 * 4 + 12)
+
+/* The steps that are too many in the first round. */
 static uint32_t loop_entry(uint32_t steps, uint32_t unrolled, uint32_t instructions) {
-    return (-steps & (unrolled - 1)) * 4 * instructions + 2;
+    return (-steps & (unrolled - 1)) * 4 * instructions + FIRST_BRANCH + BRANCH_BYTES;
 }
 
-void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
+void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels) {
     const int8_t *weights = pairs->weights;
+    uint32_t words = lil_padded_taps(pairs->is_int4, taps) / 2;
     if (pairs->sums != NULL) {
         pairs->weights -= pairs->gap; /* it is added when the sums are loaded */
     }
     pairs->end = pairs->inputs + words * pixels;
-    if (pixels == 4) {
-        pairs->entry = loop_entry(words, 8, 13);
-        lil_multiply_pairs_4(pairs);
+    if (pairs->is_int4) {
+        bool is_odd = pixels == 4 && words % 4 != 0;
+        pairs->entry = FIRST_BRANCH + (is_odd ? BRANCH_BYTES : 0);
+    } else if (pixels == 4) {
+        pairs->entry = loop_entry(words, 8, 13) + BRANCH_BYTES;
     } else if (pixels == 3) {
         pairs->entry = loop_entry(words, 4, 10);
-        lil_multiply_pairs_3(pairs);
     } else if (pixels == 2) {
         pairs->entry = loop_entry(words, 4, 8);
-        lil_multiply_pairs_2(pairs);
     } else if (words % 4 == 0 && (uintptr_t)pairs->weights % 4 == 0) {
         pairs->entry = loop_entry(words / 4, 8, 18);
-        lil_multiply_pairs_row(pairs);
     } else {
-        pairs->entry = loop_entry(words, 4, 6);
+        pairs->entry = loop_entry(words, 4, 6) + FOUR_WORDS_BYTES;
+    }
+    if (pixels == 4) {
+        lil_multiply_pairs_4(pairs);
+    } else if (pixels == 3) {
+        lil_multiply_pairs_3(pairs);
+    } else if (pixels == 2) {
+        lil_multiply_pairs_2(pairs);
+    } else {
         lil_multiply_pairs_1(pairs);
     }
     pairs->weights = weights;
@@ -266,8 +343,18 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
 
 #else
 
-void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
+/* Two taps of both channels of a pair as int8, from the weights of pair of taps `k`. */
+static uint32_t two_taps(const lil_pairs *pairs, const int8_t *weights, uint32_t k) {
+    if (!pairs->is_int4) {
+        return lil_load_word(weights + 4 * k);
+    }
+    uint32_t word = lil_load_word(weights + k / 2 * 4);
+    return (k % 2 == 0 ? word : word << 4) & 0xF0F0F0F0;
+}
+
+void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels) {
     const int8_t *weights = pairs->weights;
+    const uint32_t words = lil_padded_taps(pairs->is_int4, taps) / 2;
     const uint32_t channels = (uint32_t)(pairs->out_end - pairs->out);
     for (uint32_t c = 0; c < channels; c += 2) {
         for (uint32_t i = 0; i < 2 * pixels; i++) {
@@ -276,9 +363,9 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
             int32_t sum = pairs->sums != NULL ? pairs->sums[c * pixels + i]
                                               : lil_load_int32(pairs->bias + 4 * (c + lane));
             for (uint32_t k = 0; k < words; k++) {
-                uint32_t word = lil_load_word(weights + 4 * k);
-                uint32_t taps = lane == 0 ? lil_sxtb16(word) : lil_sxtb16_odd(word);
-                sum = lil_smlad(taps, pairs->inputs[k * pixels + p], sum);
+                uint32_t both = two_taps(pairs, weights, k);
+                uint32_t own = lane == 0 ? lil_sxtb16(both) : lil_sxtb16_odd(both);
+                sum = lil_smlad(own, pairs->inputs[k * pixels + p], sum);
             }
             if (pairs->ending == LIL_KEEP) {
                 pairs->kept[c * pixels + i] = sum;
@@ -292,18 +379,18 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels) {
                     ? lil_narrow_once(sum, &narrowing)
                     : lil_narrow(sum, &narrowing, pairs->ending == LIL_NARROW_FROM_ZERO);
         }
-        weights += 4 * words + pairs->gap;
+        weights += (pairs->is_int4 ? 2 : 4) * words + pairs->gap;
     }
 }
 
 #endif
 
 void lil_finish_pair(const lil_pairs *pairs, const lil_call *call, uint32_t first, uint32_t channel,
-                     uint32_t end, uint32_t words, uint32_t pixels) {
+                     uint32_t end, uint32_t taps, uint32_t pixels) {
     lil_channels channels = lil_load_channels(call, call->output.channels);
     int32_t sums[2 * LIL_BLOCK_PIXELS];
     lil_pairs pair = *pairs;
-    pair.weights += channel / 2 * (4 * words + pairs->gap);
+    pair.weights += channel / 2 * (lil_pair_bytes(&call->op, taps) + pairs->gap);
     pair.bias += 4 * channel;
     if (pairs->sums != NULL) {
         pair.sums += channel * pixels;
@@ -311,7 +398,7 @@ void lil_finish_pair(const lil_pairs *pairs, const lil_call *call, uint32_t firs
     pair.out_end = pair.out + 2;
     pair.kept = sums;
     pair.ending = LIL_KEEP;
-    lil_multiply_pairs(&pair, words, pixels);
+    lil_multiply_pairs(&pair, taps, pixels);
     for (uint32_t c = channel; c < lil_least(channel + 2, end - first); c++) {
         for (uint32_t p = 0; p < pixels; p++) {
             pairs->out[p * pairs->stride + c] =

@@ -32,16 +32,17 @@ typedef struct lil_pairs {
     int32_t *kept;             /* [pairs][2][pixels], where they are stored */
     uint32_t gap;              /* bytes from the end of a pair's taps to the next pair's */
     uint32_t ending;           /* lil_ending */
+    bool is_int4;              /* weights of four bits; not of the assembly's members */
 } lil_pairs;
 
-/* Multiplies a block of one to four pixels with one or more pairs of channels. `words`: pairs of
- * taps, at least one. */
-void lil_multiply_pairs(lil_pairs *pairs, uint32_t words, uint32_t pixels);
+/* Multiplies a block of one to four pixels with one or more pairs of channels. `taps`: at least
+ * one; `inputs` are there for as many as lil_padded_taps says. */
+void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels);
 
 /* The same for the pair at channel `channel`, counted from the first, and its outputs the general
  * way, as lil_finish computes them. `first` is the first channel, `end` the group's last but one.
  * */
 void lil_finish_pair(const lil_pairs *pairs, const lil_call *call, uint32_t first, uint32_t channel,
-                     uint32_t end, uint32_t words, uint32_t pixels);
+                     uint32_t end, uint32_t taps, uint32_t pixels);
 
 #endif

@@ -1,28 +1,15 @@
 /* Average and max pooling for the ARM DSP extension, over the part of the
  * window that lies inside the map. A pool whose window spans the whole height
  * is a sink: it consumes rows as they come. */
-#include "../kernels.h"
+#include "../pool.h"
 
 #if LIL_HAS_DSP && !LIL_HAS_MVE
 
 #include "columns.h"
 
-/* The rows or columns of a window that lie inside the map. */
-typedef struct span {
-    int32_t begin;
-    uint32_t count;
-} span;
-
-static span clip(int32_t begin, int32_t length, uint32_t limit) {
-    int32_t end = begin + length > (int32_t)limit ? (int32_t)limit : begin + length;
-    begin = begin < 0 ? 0 : begin;
-    span result = {begin, end > begin ? (uint32_t)(end - begin) : 0};
-    return result;
-}
-
 /* The sums or the maxima of `count` channels, at most four, over rows and
  * columns. */
-static void reduce(const lil_source *source, span rows, span columns, uint32_t channel,
+static void reduce(const lil_source *source, lil_span rows, lil_span columns, uint32_t channel,
                    uint32_t count, bool is_average, int32_t values[4]) {
     uint32_t channels = source->tensor.channels;
     uint32_t offset = (uint32_t)columns.begin * channels + channel;
@@ -58,15 +45,6 @@ static void reduce(const lil_source *source, span rows, span columns, uint32_t c
     }
 }
 
-/* A reduced window as an output value; averages round half away from zero. */
-static int8_t finish(const lil_call *call, int32_t value, int32_t count, bool is_average) {
-    if (is_average) {
-        int32_t half = value > 0 ? count / 2 : -(count / 2);
-        value = (value + half) / count;
-    }
-    return lil_clamp(value, 0, call->op.activation_min, call->op.activation_max);
-}
-
 static inline void copy_values(const int32_t *from, uint32_t count, int32_t *to) {
     if (count == 4) { /* mostly; without a call */
         memcpy(to, from, 4 * sizeof *to);
@@ -79,21 +57,15 @@ static inline void copy_values(const int32_t *from, uint32_t count, int32_t *to)
  * values of every output; the last row completes them. */
 static void pool(const lil_call *call, bool is_average) {
     const lil_source *source = &call->sources[0];
-    const lil_window *window = &call->op.parameters.window;
-    uint32_t height = source->tensor.height;
-    bool is_sink = call->op.flags & LIL_SINK;
-    span rows =
-        is_sink ? clip(call->y, 1, height) : clip(source->first, window->kernel_height, height);
-    bool is_first = !is_sink || call->y == 0;
-    bool is_last = !is_sink || call->y + 1 == (int32_t)height;
+    bool is_first = lil_pool_begins(call);
+    bool is_last = lil_pool_ends(call);
+    lil_span rows = lil_pool_rows(call);
     int32_t *running = (int32_t *)(void *)call->scratch;
     uint32_t channels = call->output.channels;
     int8_t *out = call->out;
     for (uint32_t x = 0; x < call->output.width; x++) {
-        span columns = clip((int32_t)(x * window->stride_width) - window->pad_left,
-                            window->kernel_width, source->tensor.width);
-        int32_t area = (int32_t)((is_sink ? height : rows.count) * columns.count);
-        area = area > 0 ? area : 1;
+        lil_span columns = lil_pool_columns(call, x);
+        int32_t area = lil_pool_area(call, rows, columns);
         for (uint32_t channel = 0; channel < channels; channel += 4) {
             uint32_t count = channels - channel < 4 ? channels - channel : 4;
             int32_t start = is_average ? 0 : -128;
@@ -102,13 +74,18 @@ static void pool(const lil_call *call, bool is_average) {
                 copy_values(running, count, values);
             }
             reduce(source, rows, columns, channel, count, is_average, values);
-            for (uint32_t i = 0; is_last && i < count; i++) {
-                *out++ = finish(call, values[i], area, is_average);
-            }
-            if (is_sink) {
+            if (!is_last) {
                 copy_values(values, count, running);
-                running += count;
+            } else if (is_average) {
+                for (uint32_t i = 0; i < count; i++) {
+                    *out++ = lil_finish_pool(call, lil_average(values[i], area));
+                }
+            } else {
+                for (uint32_t i = 0; i < count; i++) {
+                    *out++ = lil_finish_pool(call, values[i]);
+                }
             }
+            running += count;
         }
     }
 }

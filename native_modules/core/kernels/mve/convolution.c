@@ -9,6 +9,7 @@
 #if LIL_HAS_MVE
 
 #include "dot_products.h"
+#include "int4.h"
 #include "requantize.h"
 
 #define LIL_RUN_PIXELS 48   /* whose sums of four channels lie on the stack */
@@ -34,41 +35,77 @@ typedef struct course {
     uint32_t pair_bytes;
     uint32_t passing_blocks; /* of each part, whose weights pass by the pixels */
     bool is_quad;            /* sixteen taps or fewer: the weights of four channels stay */
+    bool is_int4;            /* weights of four bits */
 } course;
 
-static course choose_course(const patches *in, const int8_t *weights) {
+static course choose_course(const lil_operator *op, const patches *in, const int8_t *weights) {
     uint32_t pixels = in->parts[0].count;
     course result;
-    result.pair_bytes = lil_pair_bytes(in->part_count * in->taps);
+    result.pair_bytes = lil_pair_bytes(op, in->part_count * in->taps);
+    result.is_int4 = lil_is_int4(op);
     result.is_quad = in->taps <= 16 && in->part_count == 1;
     result.passing_blocks = 0;
     bool is_few = pixels <= 3 || (pixels <= 9 && in->taps >= 64);
-    if (is_few && ((uintptr_t)weights | 2 * in->taps) % 4 == 0) { /* VLD2 reads words */
+    /* VLD2 reads words. */
+    if (is_few && (result.is_int4 || ((uintptr_t)weights | 2 * in->taps) % 4 == 0)) {
         result.passing_blocks = in->taps / 16;
     }
     return result;
 }
 
+/* Begins, or adds to, the sums [pixel][4] of up to four channels with `taps` taps, of which the
+ * first blocks pass by. */
+static void sum_part(lil_pixels pixels, const int8_t *weights, const course *how, uint32_t channels,
+                     uint32_t taps, int32_t *sums, bool is_first) {
+    uint32_t passed = 16 * how->passing_blocks;
+    if (passed > 0) {
+        lil_dot_few(&pixels, weights, how->pair_bytes, channels, how->passing_blocks, sums,
+                    is_first);
+    }
+    if (passed < taps) {
+        pixels.inputs += passed;
+        lil_dot_pairs(&pixels, weights + 2 * passed, how->pair_bytes, channels, taps - passed, sums,
+                      is_first && passed == 0);
+    }
+}
+
+/* The same with weights of four bits. */
+static void sum_part_int4(lil_pixels pixels, const int8_t *weights, const course *how,
+                          uint32_t channels, uint32_t taps, int32_t *sums, bool is_first) {
+    lil_unpacked unpacked[2];
+    course part = *how;
+    part.pair_bytes = sizeof unpacked[0];
+    for (uint32_t done = 0; done < taps; done += LIL_UNPACKED_TAPS) {
+        uint32_t count = taps - done < LIL_UNPACKED_TAPS ? taps - done : LIL_UNPACKED_TAPS;
+        for (uint32_t pair = 0; 2 * pair < channels; pair++) {
+            lil_unpack_weights(weights + pair * how->pair_bytes + done, count, &unpacked[pair]);
+        }
+        part.passing_blocks = how->passing_blocks > 0 ? count / 16 : 0;
+        const int8_t *own = (const int8_t *)unpacked[0].words;
+        if (how->is_quad && channels > 2) {
+            lil_dot_quad(&pixels, own, part.pair_bytes, sums, count);
+        } else {
+            sum_part(pixels, own, &part, channels, count, sums, is_first && done == 0);
+        }
+        pixels.inputs += count;
+    }
+}
+
 /* The sums [pixel][4] of up to four channels that begin with a pair's `weights`. */
 static void sum_channels(const patches *in, const course *how, const int8_t *weights,
                          uint32_t channels, int32_t *sums) {
-    if (how->is_quad && channels > 2) {
+    if (how->is_quad && channels > 2 && !how->is_int4) {
         lil_dot_quad(&in->parts[0], weights, how->pair_bytes, sums, in->taps);
         return;
     }
-    uint32_t passed = 16 * how->passing_blocks;
     for (uint32_t part = 0; part < in->part_count; part++) {
-        if (passed > 0) {
-            lil_dot_few(&in->parts[part], weights, how->pair_bytes, channels, how->passing_blocks,
-                        sums, part == 0);
+        if (how->is_int4) {
+            sum_part_int4(in->parts[part], weights, how, channels, in->taps, sums, part == 0);
+            weights += in->taps;
+        } else {
+            sum_part(in->parts[part], weights, how, channels, in->taps, sums, part == 0);
+            weights += 2 * in->taps;
         }
-        if (passed < in->taps) {
-            lil_pixels pixels = in->parts[part];
-            pixels.inputs += passed;
-            lil_dot_pairs(&pixels, weights + 2 * passed, how->pair_bytes, channels,
-                          in->taps - passed, sums, part == 0 && passed == 0);
-        }
-        weights += 2 * in->taps;
     }
 }
 
@@ -81,11 +118,12 @@ static void multiply(const lil_call *call, const lil_channels *channels, patches
     out += outputs->first_channel;
     for (uint32_t left = in->pixels; left > 0;) {
         uint32_t count = left < LIL_RUN_PIXELS ? left : LIL_RUN_PIXELS;
-        const int8_t *weights = lil_pair_weights(channels, outputs->first_pair, taps);
+        const int8_t *weights =
+            channels->weights + outputs->first_pair * lil_pair_bytes(&call->op, taps);
         for (uint32_t part = 0; part < in->part_count; part++) {
             in->parts[part].count = count;
         }
-        course how = choose_course(in, weights);
+        course how = choose_course(&call->op, in, weights);
         for (uint32_t channel = 0; channel < outputs->channels; channel += 4) {
             uint32_t valid = outputs->channels - channel;
             valid = valid < 4 ? valid : 4;
@@ -290,8 +328,10 @@ void lil_convolution(const lil_call *call) {
     /* The pixels that are computed in place: none, when a kernel row would not fill two vectors. */
     uint32_t begin = call->pixels;
     uint32_t end = call->pixels;
-    if (window->kernel_width * in->channels >= 32 && window->kernel_height <= LIL_MAX_IN_PLACE &&
-        window->dilation_width == 1 && window->groups == 1) {
+    uint32_t row_taps = window->kernel_width * in->channels;
+    if (row_taps >= 32 && (row_taps % 4 == 0 || !lil_is_int4(&call->op)) &&
+        window->kernel_height <= LIL_MAX_IN_PLACE && window->dilation_width == 1 &&
+        window->groups == 1) {
         int32_t stride = window->stride_width;
         int32_t first = lil_floor_divide(window->pad_left + stride - 1, stride);
         int32_t last =

@@ -41,10 +41,8 @@ static rows find_rows(const lil_call *call, const int8_t *weights) {
 }
 
 /* Four words of one row, or of `fill` where `mask` has none. */
-static inline __attribute__((always_inline)) uint8x16_t load_words(const int8_t *row,
-                                                                   uint32x4_t offsets,
-                                                                   bool is_whole, mve_pred16_t mask,
-                                                                   uint8x16_t fill) {
+LIL_INLINE uint8x16_t load_words(const int8_t *row, uint32x4_t offsets, bool is_whole,
+                                 mve_pred16_t mask, uint8x16_t fill) {
     const uint32_t *words = (const uint32_t *)(const void *)row;
     if (is_whole) {
         return vreinterpretq_u8_u32(vldrwq_gather_offset_u32(words, offsets));
@@ -55,8 +53,8 @@ static inline __attribute__((always_inline)) uint8x16_t load_words(const int8_t 
 
 /* Stores the bytes of four vectors in turn, and returns the end of them. The compiler would take
  * the vectors through memory. */
-static inline __attribute__((always_inline)) int8_t *
-store_interleaved(int8_t *out, uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d) {
+LIL_INLINE int8_t *store_interleaved(int8_t *out, uint8x16_t a, uint8x16_t b, uint8x16_t c,
+                                     uint8x16_t d) {
     register uint8x16_t q0 __asm__("q0") = a;
     register uint8x16_t q1 __asm__("q1") = b;
     register uint8x16_t q2 __asm__("q2") = c;
@@ -74,9 +72,8 @@ store_interleaved(int8_t *out, uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x1
 /* Lays out groups of four columns of up to four rows, from an offset on: `loaded` rows are read,
  * `channels` bytes being a column of them; the bytes of the others, and columns from `count` on,
  * are `fill`. */
-static inline __attribute__((always_inline)) void
-interleave_rows(const int8_t *const *inputs, uint32_t loaded, uint32_t count, uint32_t channels,
-                uint32_t offset, int8_t fill, int8_t *out) {
+LIL_INLINE void interleave_rows(const int8_t *const *inputs, uint32_t loaded, uint32_t count,
+                                uint32_t channels, uint32_t offset, int8_t fill, int8_t *out) {
     uint32x4_t offsets = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), channels), offset);
     uint8x16_t fills = vdupq_n_u8((uint8_t)fill);
     const int8_t *row0 = inputs[0];
@@ -211,59 +208,41 @@ static void copy_column(const lil_call *call, const rows *window_rows, int32_t c
 }
 
 /* Begins, or adds to, the sums [pixel][4] of a block of taps; inputs and weights are laid out. */
-static inline __attribute__((always_inline)) void dot_block(const int8_t *inputs, uint32_t step,
-                                                            const int8_t *weights, int32_t *sums,
-                                                            uint32_t count, bool is_first) {
+LIL_INLINE void dot_block(const int8_t *inputs, uint32_t step, const int8_t *weights, int32_t *sums,
+                          uint32_t count, bool is_first) {
     int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-    if (is_first) {
-        __asm__ volatile("vld40.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld41.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld42.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld43.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "dls lr, %[count]\n"
-                         "1:\n\t"
-                         "vld40.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld41.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld42.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld43.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vmladav.s8 %[sum0], q0, q4\n\t"
-                         "vmladav.s8 %[sum1], q1, q5\n\t"
-                         "vmladav.s8 %[sum2], q2, q6\n\t"
-                         "vmladav.s8 %[sum3], q3, q7\n\t"
-                         "strd %[sum0], %[sum1], [%[sums]], #8\n\t"
-                         "strd %[sum2], %[sum3], [%[sums]], #8\n\t"
-                         "add %[inputs], %[inputs], %[step]\n\t"
-                         "le lr, 1b"
-                         : [inputs] "+r"(inputs), [sums] "+r"(sums), [sum0] "+Te"(sum0),
-                           [sum1] "+Te"(sum1), [sum2] "+Te"(sum2), [sum3] "+Te"(sum3)
-                         : [weights] "r"(weights), [step] "r"(step), [count] "r"(count)
-                         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
-    } else {
-        __asm__ volatile("vld40.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld41.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld42.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "vld43.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
-                         "dls lr, %[count]\n"
-                         "1:\n\t"
-                         "vld40.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld41.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld42.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "vld43.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
-                         "ldrd %[sum0], %[sum1], [%[sums]]\n\t"
-                         "ldrd %[sum2], %[sum3], [%[sums], #8]\n\t"
-                         "vmladava.s8 %[sum0], q0, q4\n\t"
-                         "vmladava.s8 %[sum1], q1, q5\n\t"
-                         "vmladava.s8 %[sum2], q2, q6\n\t"
-                         "vmladava.s8 %[sum3], q3, q7\n\t"
-                         "strd %[sum0], %[sum1], [%[sums]], #8\n\t"
-                         "strd %[sum2], %[sum3], [%[sums]], #8\n\t"
-                         "add %[inputs], %[inputs], %[step]\n\t"
-                         "le lr, 1b"
-                         : [inputs] "+r"(inputs), [sums] "+r"(sums), [sum0] "+Te"(sum0),
-                           [sum1] "+Te"(sum1), [sum2] "+Te"(sum2), [sum3] "+Te"(sum3)
-                         : [weights] "r"(weights), [step] "r"(step), [count] "r"(count)
-                         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
-    }
+    __asm__ volatile(
+        "vld40.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
+        "vld41.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
+        "vld42.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
+        "vld43.32 {q4, q5, q6, q7}, [%[weights]]\n\t"
+        "dls lr, %[count]\n"
+        "1:\n\t"
+        "vld40.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
+        "vld41.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
+        "vld42.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
+        "vld43.32 {q0, q1, q2, q3}, [%[inputs]]\n\t"
+        ".if %c[is_first]\n\t"
+        "vmladav.s8 %[sum0], q0, q4\n\t"
+        "vmladav.s8 %[sum1], q1, q5\n\t"
+        "vmladav.s8 %[sum2], q2, q6\n\t"
+        "vmladav.s8 %[sum3], q3, q7\n\t"
+        ".else\n\t"
+        "ldrd %[sum0], %[sum1], [%[sums]]\n\t"
+        "ldrd %[sum2], %[sum3], [%[sums], #8]\n\t"
+        "vmladava.s8 %[sum0], q0, q4\n\t"
+        "vmladava.s8 %[sum1], q1, q5\n\t"
+        "vmladava.s8 %[sum2], q2, q6\n\t"
+        "vmladava.s8 %[sum3], q3, q7\n\t"
+        ".endif\n\t"
+        "strd %[sum0], %[sum1], [%[sums]], #8\n\t"
+        "strd %[sum2], %[sum3], [%[sums]], #8\n\t"
+        "add %[inputs], %[inputs], %[step]\n\t"
+        "le lr, 1b"
+        : [inputs] "+r"(inputs), [sums] "+r"(sums), [sum0] "+Te"(sum0), [sum1] "+Te"(sum1),
+          [sum2] "+Te"(sum2), [sum3] "+Te"(sum3)
+        : [weights] "r"(weights), [step] "r"(step), [count] "r"(count), [is_first] "i"(is_first)
+        : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
 }
 
 /* Columns of the inputs of some output pixels: those inside of the map are [begin, end), counted

@@ -6,6 +6,8 @@
 #ifndef LIL_MVE_DOT_PRODUCTS_H
 #define LIL_MVE_DOT_PRODUCTS_H
 
+#include "../target.h"
+
 #include <arm_mve.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,8 +20,7 @@ typedef struct lil_pixels {
 } lil_pixels;
 
 /* Sixteen inputs at a constant offset: the compiler would compute the address. */
-static inline __attribute__((always_inline)) int8x16_t lil_load_inputs(const int8_t *inputs,
-                                                                       uint32_t offset) {
+LIL_INLINE int8x16_t lil_load_inputs(const int8_t *inputs, uint32_t offset) {
     int8x16_t vector;
     __asm__("vldrb.8 %q0, [%1, %2]"
             : "=w"(vector)
@@ -28,8 +29,7 @@ static inline __attribute__((always_inline)) int8x16_t lil_load_inputs(const int
 }
 
 /* Stores two sums and steps on by `bytes`. */
-static inline __attribute__((always_inline)) int32_t *
-lil_push_sums(int32_t *sums, int32_t first, int32_t second, uint32_t bytes) {
+LIL_INLINE int32_t *lil_push_sums(int32_t *sums, int32_t first, int32_t second, uint32_t bytes) {
     __asm__ volatile("strd %1, %2, [%0], %3"
                      : "+r"(sums)
                      : "r"(first), "r"(second), "i"(bytes)
@@ -38,8 +38,7 @@ lil_push_sums(int32_t *sums, int32_t first, int32_t second, uint32_t bytes) {
 }
 
 /* Two sums from memory into registers that VMLADAVA can add to. */
-static inline __attribute__((always_inline)) void lil_peek_sums(const int32_t *sums, int32_t *first,
-                                                                int32_t *second) {
+LIL_INLINE void lil_peek_sums(const int32_t *sums, int32_t *first, int32_t *second) {
     int32_t a, b;
     __asm__ volatile("ldrd %0, %1, [%2]" : "=&Te"(a), "=Te"(b) : "r"(sums) : "memory");
     *first = a;
@@ -47,22 +46,21 @@ static inline __attribute__((always_inline)) void lil_peek_sums(const int32_t *s
 }
 
 /* Sixteen weights of one channel of a pair, `lane` 0 or 1. */
-static inline __attribute__((always_inline)) int8x16_t lil_load_weights(const int8_t *weights,
-                                                                        uint32_t lane) {
+LIL_INLINE int8x16_t lil_load_weights(const int8_t *weights, uint32_t lane) {
     return vldrbq_gather_offset_s8(weights + lane, vidupq_n_u8(0, 2));
 }
 
 /* As many of them as `mask` has, and zeros. */
-static inline __attribute__((always_inline)) int8x16_t
-lil_load_last_weights(const int8_t *weights, uint32_t lane, bool has_tail, mve_pred16_t mask) {
+LIL_INLINE int8x16_t lil_load_last_weights(const int8_t *weights, uint32_t lane, bool has_tail,
+                                           mve_pred16_t mask) {
     if (has_tail) {
         return vldrbq_gather_offset_z_s8(weights + lane, vidupq_n_u8(0, 2), mask);
     }
     return lil_load_weights(weights, lane);
 }
 
-static inline __attribute__((always_inline)) int8x16_t
-lil_load_last_inputs(const int8_t *inputs, uint32_t offset, bool has_tail, mve_pred16_t mask) {
+LIL_INLINE int8x16_t lil_load_last_inputs(const int8_t *inputs, uint32_t offset, bool has_tail,
+                                          mve_pred16_t mask) {
     if (has_tail) {
         return vldrbq_z_s8(inputs + offset, mask);
     }
@@ -71,9 +69,9 @@ lil_load_last_inputs(const int8_t *inputs, uint32_t offset, bool has_tail, mve_p
 
 /* Begins, or adds to, a pair's part of the sums [pixel][4] with `blocks` x 16 taps, 1 to 3, of
  * which those in `mask` count in the last block when it is a tail. */
-static inline __attribute__((always_inline)) void
-lil_dot_pair_pass(const lil_pixels *pixels, const int8_t *weights, int32_t *sums, uint32_t blocks,
-                  bool has_tail, bool is_first, mve_pred16_t mask) {
+LIL_INLINE void lil_dot_pair_pass(const lil_pixels *pixels, const int8_t *weights, int32_t *sums,
+                                  uint32_t blocks, bool has_tail, bool is_first,
+                                  mve_pred16_t mask) {
     const int8_t *last = weights + 32 * (blocks - 1);
     bool is_aligned = (uintptr_t)weights % 4 == 0; /* VLD2 reads words */
     int8x16_t last_first, last_second;
@@ -132,9 +130,8 @@ lil_dot_pair_pass(const lil_pixels *pixels, const int8_t *weights, int32_t *sums
     } while (--count);
 }
 
-static inline __attribute__((always_inline)) void
-lil_dot_pair_blocks(const lil_pixels *pixels, const int8_t *weights, int32_t *sums, uint32_t taps,
-                    bool has_tail, bool is_first) {
+LIL_INLINE void lil_dot_pair_blocks(const lil_pixels *pixels, const int8_t *weights, int32_t *sums,
+                                    uint32_t taps, bool has_tail, bool is_first) {
     mve_pred16_t mask = vctp8q(taps % 16);
     uint32_t blocks = (taps + 15) / 16;
     if (blocks == 3) {
@@ -146,75 +143,22 @@ lil_dot_pair_blocks(const lil_pixels *pixels, const int8_t *weights, int32_t *su
     }
 }
 
-/* Begins, or adds to, a pair's part of the sums [pixel][4] of one pixel, with `blocks` x 16 taps.
- */
-static inline __attribute__((always_inline)) void lil_dot_one(const int8_t *x0, uint32_t step,
-                                                              const int8_t *weights,
-                                                              uint32_t blocks, int32_t *sums,
-                                                              bool is_first) {
-    (void)step;
-    int32_t a0 = 0, b0 = 0;
-    if (!is_first) {
-        lil_peek_sums(sums + 0, &a0, &b0);
-    }
-    __asm__ volatile("dls lr, %[blocks]\n"
-                     "1:\n\t"
-                     "vld20.8 {q0, q1}, [%[weights]]\n\t"
-                     "vld21.8 {q0, q1}, [%[weights]]!\n\t"
-                     "vldrb.8 q2, [%[x0]], #16\n\t"
-                     "vmladava.s8 %[a0], q0, q2\n\t"
-                     "vmladava.s8 %[b0], q1, q2\n\t"
-                     "le lr, 1b"
-                     : [weights] "+r"(weights), [a0] "+Te"(a0), [b0] "+Te"(b0), [x0] "+r"(x0)
-                     : [blocks] "r"(blocks)
-                     : "q0", "q1", "q2", "q3", "lr", "memory");
-    sums = lil_push_sums(sums, a0, b0, 16);
-}
-
-/* Begins, or adds to, a pair's part of the sums [pixel][4] of two pixels, with `blocks` x 16 taps.
- */
-static inline __attribute__((always_inline)) void lil_dot_two(const int8_t *x0, uint32_t step,
-                                                              const int8_t *weights,
-                                                              uint32_t blocks, int32_t *sums,
-                                                              bool is_first) {
-    const int8_t *x1 = x0 + step;
-    int32_t a0 = 0, b0 = 0, a1 = 0, b1 = 0;
-    if (!is_first) {
-        lil_peek_sums(sums + 0, &a0, &b0);
-        lil_peek_sums(sums + 4, &a1, &b1);
-    }
-    __asm__ volatile("dls lr, %[blocks]\n"
-                     "1:\n\t"
-                     "vld20.8 {q0, q1}, [%[weights]]\n\t"
-                     "vld21.8 {q0, q1}, [%[weights]]!\n\t"
-                     "vldrb.8 q2, [%[x0]], #16\n\t"
-                     "vmladava.s8 %[a0], q0, q2\n\t"
-                     "vmladava.s8 %[b0], q1, q2\n\t"
-                     "vldrb.8 q3, [%[x1]], #16\n\t"
-                     "vmladava.s8 %[a1], q0, q3\n\t"
-                     "vmladava.s8 %[b1], q1, q3\n\t"
-                     "le lr, 1b"
-                     : [weights] "+r"(weights), [a0] "+Te"(a0), [b0] "+Te"(b0), [x0] "+r"(x0),
-                       [a1] "+Te"(a1), [b1] "+Te"(b1), [x1] "+r"(x1)
-                     : [blocks] "r"(blocks)
-                     : "q0", "q1", "q2", "q3", "lr", "memory");
-    sums = lil_push_sums(sums, a0, b0, 16);
-    sums = lil_push_sums(sums, a1, b1, 16);
-}
-
-/* Begins, or adds to, a pair's part of the sums [pixel][4] of three pixels, with `blocks` x 16
- * taps. */
-static inline __attribute__((always_inline)) void lil_dot_three(const int8_t *x0, uint32_t step,
-                                                                const int8_t *weights,
-                                                                uint32_t blocks, int32_t *sums,
-                                                                bool is_first) {
+/* Begins, or adds to, a pair's part of the sums [pixel][4] of one to three pixels, with
+ * `blocks` x 16 taps. */
+LIL_INLINE void lil_dot_together(const int8_t *x0, uint32_t step, uint32_t pixels,
+                                 const int8_t *weights, uint32_t blocks, int32_t *sums,
+                                 bool is_first) {
     const int8_t *x1 = x0 + step;
     const int8_t *x2 = x1 + step;
     int32_t a0 = 0, b0 = 0, a1 = 0, b1 = 0, a2 = 0, b2 = 0;
     if (!is_first) {
-        lil_peek_sums(sums + 0, &a0, &b0);
-        lil_peek_sums(sums + 4, &a1, &b1);
-        lil_peek_sums(sums + 8, &a2, &b2);
+        lil_peek_sums(sums, &a0, &b0);
+        if (pixels > 1) {
+            lil_peek_sums(sums + 4, &a1, &b1);
+        }
+        if (pixels > 2) {
+            lil_peek_sums(sums + 8, &a2, &b2);
+        }
     }
     __asm__ volatile(
         "dls lr, %[blocks]\n"
@@ -224,26 +168,34 @@ static inline __attribute__((always_inline)) void lil_dot_three(const int8_t *x0
         "vldrb.8 q2, [%[x0]], #16\n\t"
         "vmladava.s8 %[a0], q0, q2\n\t"
         "vmladava.s8 %[b0], q1, q2\n\t"
+        ".if %c[pixels] > 1\n\t"
         "vldrb.8 q3, [%[x1]], #16\n\t"
         "vmladava.s8 %[a1], q0, q3\n\t"
         "vmladava.s8 %[b1], q1, q3\n\t"
+        ".endif\n\t"
+        ".if %c[pixels] > 2\n\t"
         "vldrb.8 q2, [%[x2]], #16\n\t"
         "vmladava.s8 %[a2], q0, q2\n\t"
         "vmladava.s8 %[b2], q1, q2\n\t"
+        ".endif\n\t"
         "le lr, 1b"
         : [weights] "+r"(weights), [a0] "+Te"(a0), [b0] "+Te"(b0), [x0] "+r"(x0), [a1] "+Te"(a1),
           [b1] "+Te"(b1), [x1] "+r"(x1), [a2] "+Te"(a2), [b2] "+Te"(b2), [x2] "+r"(x2)
-        : [blocks] "r"(blocks)
+        : [blocks] "r"(blocks), [pixels] "i"(pixels)
         : "q0", "q1", "q2", "q3", "lr", "memory");
     sums = lil_push_sums(sums, a0, b0, 16);
-    sums = lil_push_sums(sums, a1, b1, 16);
-    sums = lil_push_sums(sums, a2, b2, 16);
+    if (pixels > 1) {
+        sums = lil_push_sums(sums, a1, b1, 16);
+    }
+    if (pixels > 2) {
+        lil_push_sums(sums, a2, b2, 16);
+    }
 }
 
 /* The same for any number of pixels and for the pairs of up to four channels. */
-static inline __attribute__((always_inline)) void
-lil_dot_few_pairs(const lil_pixels *pixels, const int8_t *weights, uint32_t pair_bytes,
-                  uint32_t channels, uint32_t blocks, int32_t *sums, bool is_first) {
+LIL_INLINE void lil_dot_few_pairs(const lil_pixels *pixels, const int8_t *weights,
+                                  uint32_t pair_bytes, uint32_t channels, uint32_t blocks,
+                                  int32_t *sums, bool is_first) {
     uint32_t step = pixels->step;
     uint32_t count = pixels->count;
     for (int32_t *end = sums + channels; sums < end; sums += 2) {
@@ -251,14 +203,14 @@ lil_dot_few_pairs(const lil_pixels *pixels, const int8_t *weights, uint32_t pair
         int32_t *pair = sums;
         uint32_t left = count;
         for (; left >= 3; left -= 3) {
-            lil_dot_three(inputs, step, weights, blocks, pair, is_first);
+            lil_dot_together(inputs, step, 3, weights, blocks, pair, is_first);
             inputs += 3 * step;
             pair += 12;
         }
         if (left == 2) {
-            lil_dot_two(inputs, step, weights, blocks, pair, is_first);
+            lil_dot_together(inputs, step, 2, weights, blocks, pair, is_first);
         } else if (left == 1) {
-            lil_dot_one(inputs, step, weights, blocks, pair, is_first);
+            lil_dot_together(inputs, step, 1, weights, blocks, pair, is_first);
         }
         weights += pair_bytes;
     }
@@ -304,9 +256,9 @@ lil_dot_pairs(const lil_pixels *pixels, const int8_t *weights, uint32_t pair_byt
     }
 }
 
-static inline __attribute__((always_inline)) void
-lil_dot_quad_pass(const lil_pixels *pixels, const int8_t *weights, uint32_t pair_bytes,
-                  int32_t *sums, bool has_tail, mve_pred16_t mask) {
+LIL_INLINE void lil_dot_quad_pass(const lil_pixels *pixels, const int8_t *weights,
+                                  uint32_t pair_bytes, int32_t *sums, bool has_tail,
+                                  mve_pred16_t mask) {
     const int8_t *others = weights + pair_bytes;
     int8x16_t w0 = lil_load_last_weights(weights, 0, has_tail, mask);
     int8x16_t w1 = lil_load_last_weights(weights, 1, has_tail, mask);

@@ -1,12 +1,10 @@
 /* Operators on pairs of elements with Helium: add, subtract and multiply, four elements at a time,
  * with broadcasting. */
-#include "../kernels.h"
+#include "../operand.h"
 
 #if LIL_HAS_MVE
 
 #include <arm_mve.h>
-
-#define LIL_ADD_SHIFT 20 /* bits of headroom of the common scale, as in TFLite's 8-bit add */
 
 /* One of lil_rescale's multipliers. */
 typedef struct scale {
@@ -34,36 +32,14 @@ static inline int32x4_t rescale_right(int32x4_t values, const scale *by) {
     return vrshlq_n_s32(values, by->right);
 }
 
-/* Where an operand's elements lie, a dimension of one standing for all. */
-typedef struct operand {
-    const int8_t *row;
-    uint32_t pixel_step;
-    uint32_t channel_step;
-    int32_t zero_point;
-} operand;
-
-static operand load_operand(const lil_call *call, uint32_t index) {
-    const lil_source *source = &call->sources[index];
-    operand result;
-    result.row = lil_row(source, source->first);
-    result.pixel_step =
-        source->tensor.width == 1 && call->output.width != 1 ? 0 : source->tensor.channels;
-    if (source->tensor.width == 1 && source->tensor.height == 1 && call->pixels != 1) {
-        result.pixel_step = 0;
-    }
-    result.channel_step = source->tensor.channels == 1 && call->output.channels != 1 ? 0 : 1;
-    result.zero_point = source->tensor.zero_point;
-    return result;
-}
-
 /* Four elements, or as many as `mask` has; one for all where `is_single`. */
 static inline int32x4_t load_elements(const int8_t *row, bool is_single, mve_pred16_t mask) {
     return is_single ? vdupq_n_s32(*row) : vldrbq_z_s32(row, mask);
 }
 
 /* Combines four elements of each operand. */
-static inline __attribute__((always_inline)) int32x4_t
-combine(uint32_t kind, int32x4_t a, int32x4_t b, const scale *scales, bool shifts_left) {
+LIL_INLINE int32x4_t combine(uint32_t kind, int32x4_t a, int32x4_t b, const scale *scales,
+                             bool shifts_left) {
     if (kind == LIL_MULTIPLY) {
         a = vmulq_s32(a, b);
     } else {
@@ -78,10 +54,9 @@ combine(uint32_t kind, int32x4_t a, int32x4_t b, const scale *scales, bool shift
 }
 
 /* Combines `count` elements that lie one behind the other. */
-static inline __attribute__((always_inline)) void combine_run(const lil_call *call, uint32_t kind,
-                                                              const operand *a, const operand *b,
-                                                              const scale *scales, uint32_t count,
-                                                              int8_t *out) {
+LIL_INLINE void combine_run(const lil_call *call, uint32_t kind, const lil_operand *a,
+                            const lil_operand *b, const scale *scales, uint32_t count,
+                            int8_t *out) {
     int32_t a_zero_point = a->zero_point;
     int32_t b_zero_point = b->zero_point;
     int32_t zero_point = call->output.zero_point;
@@ -117,10 +92,9 @@ static inline __attribute__((always_inline)) void combine_run(const lil_call *ca
     }
 }
 
-static inline __attribute__((always_inline)) void combine_rows(const lil_call *call,
-                                                               uint32_t kind) {
-    operand a = load_operand(call, 0);
-    operand b = load_operand(call, 1);
+LIL_INLINE void combine_rows(const lil_call *call, uint32_t kind) {
+    lil_operand a = lil_load_operand(call, 0);
+    lil_operand b = lil_load_operand(call, 1);
     const lil_rescale *rescale = &call->op.parameters.rescale;
     scale scales[3] = {load_scale(rescale, 0), load_scale(rescale, 1), load_scale(rescale, 2)};
     uint32_t channels = call->output.channels;

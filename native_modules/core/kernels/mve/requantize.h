@@ -110,54 +110,26 @@ static inline int32x4_t lil_activate_lanes(int32x4_t values, const lil_narrowing
     return vminq_s32(values, vdupq_n_s32(narrowing->activation_max));
 }
 
-/* Requantises an even number of pixels, ROUND_UP. The compiler does not keep all of it in
- * registers. */
-static inline __attribute__((always_inline)) void
-lil_narrow_up(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
-              const lil_narrowing *narrowing, int8_t *out) {
+/* Requantises an even number of pixels: ROUND_AWAY or, without `is_away`, ROUND_UP. The compiler
+ * does not keep all of it in registers. */
+LIL_INLINE void lil_narrow_pixels(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
+                                  const lil_narrowing *narrowing, bool is_away, int8_t *out) {
     __asm__ volatile(
         "dls lr, %[pairs]\n"
         "1:\n\t"
         "vldrw.32 q0, [%[sums]], #16\n\t"
-        "vadd.i32 q0, q0, %q[bias]\n\t"
-        "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
-        "vrshl.s32 q0, q0, %q[shift]\n\t"
         "vldrw.32 q1, [%[sums]], #16\n\t"
-        "vadd.i32 q1, q1, %q[bias]\n\t"
-        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
-        "vrshl.s32 q1, q1, %q[shift]\n\t"
-        "vqmovnb.s32 q0, q0\n\t"
-        "vqmovnt.s32 q0, q1\n\t"
-        "vqadd.s16 q0, q0, %[zero_point]\n\t"
-        "vqmovnb.s16 q0, q0\n\t"
-        "vstrb.16 q0, [%[out], %q[offsets]]\n\t"
-        "add %[out], %[out], %[step]\n\t"
-        "le lr, 1b"
-        : [sums] "+r"(sums), [out] "+r"(out)
-        : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier), [shift] "w"(lanes->shift),
-          [offsets] "w"(narrowing->offsets), [zero_point] "r"(narrowing->zero_point),
-          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2)
-        : "q0", "q1", "lr", "memory");
-}
-
-/* The same with ROUND_AWAY. */
-static inline __attribute__((always_inline)) void
-lil_narrow_away(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
-                const lil_narrowing *narrowing, int8_t *out) {
-    __asm__ volatile(
-        "dls lr, %[pairs]\n"
-        "1:\n\t"
-        "vldrw.32 q0, [%[sums]], #16\n\t"
         "vadd.i32 q0, q0, %q[bias]\n\t"
+        "vadd.i32 q1, q1, %q[bias]\n\t"
         "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
+        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
+        ".if %c[is_away]\n\t"
         "vshr.s32 q2, q0, #31\n\t"
+        "vshr.s32 q3, q1, #31\n\t"
         "vadd.i32 q0, q0, q2\n\t"
+        "vadd.i32 q1, q1, q3\n\t"
+        ".endif\n\t"
         "vrshl.s32 q0, q0, %q[shift]\n\t"
-        "vldrw.32 q1, [%[sums]], #16\n\t"
-        "vadd.i32 q1, q1, %q[bias]\n\t"
-        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
-        "vshr.s32 q2, q1, #31\n\t"
-        "vadd.i32 q1, q1, q2\n\t"
         "vrshl.s32 q1, q1, %q[shift]\n\t"
         "vqmovnb.s32 q0, q0\n\t"
         "vqmovnt.s32 q0, q1\n\t"
@@ -169,8 +141,8 @@ lil_narrow_away(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
         : [sums] "+r"(sums), [out] "+r"(out)
         : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier), [shift] "w"(lanes->shift),
           [offsets] "w"(narrowing->offsets), [zero_point] "r"(narrowing->zero_point),
-          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2)
-        : "q0", "q1", "q2", "lr", "memory");
+          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2), [is_away] "i"(is_away)
+        : "q0", "q1", "q2", "q3", "lr", "memory");
 }
 
 /* One pixel's four outputs, for the short ways of rounding. */
@@ -215,9 +187,9 @@ static __attribute__((noinline)) void lil_narrow_sums(const lil_channels *channe
     }
     uint32_t even = pixels & ~1u;
     if (even != 0 && narrowing->rounding == LIL_ROUND_UP) {
-        lil_narrow_up(sums, even, &lanes, narrowing, out);
+        lil_narrow_pixels(sums, even, &lanes, narrowing, false, out);
     } else if (even != 0) {
-        lil_narrow_away(sums, even, &lanes, narrowing, out);
+        lil_narrow_pixels(sums, even, &lanes, narrowing, true, out);
     }
     if (even != pixels) {
         lil_narrow_one(sums + 4 * even, &lanes, narrowing, out + even * narrowing->pixel_step);
