@@ -5,7 +5,10 @@ import os
 import struct
 from array import array
 
-import _lilliput
+try:
+    import _lilliput_train as _lilliput  # what _lilliput does, and training
+except ImportError:
+    import _lilliput
 
 try:
     from micropython import const
@@ -33,6 +36,7 @@ _PAGE_START = const(21)
 _PAGE_BYTES = const(22)
 _PAGE_OFFSET = const(23)
 _IS_PAGED = const(24)
+_TRAINING_BYTES = const(26)
 # what follows a port's rank, in this order
 _SHAPE = const(1)
 _SCALE = const(2)
@@ -93,7 +97,10 @@ class Model:
             self._check_pages()
         self._context = bytearray(_lilliput.field(file, _CONTEXT_BYTES, 0))
         self._labels = None
+        self._step = None  # of a Trainer: target, learning rate's mantissa and exponent
         self._wanted = -1
+        if _lilliput.field(file, _TRAINING_BYTES, 0):
+            self._reset()
         inputs = range(_lilliput.field(file, _INPUT_COUNT, 0))
         outputs = range(_lilliput.field(file, _OUTPUT_COUNT, 0))
         self.inputs = [Port(file, _INPUT_RANK, i) for i in inputs]
@@ -205,6 +212,15 @@ class Model:
                     best.pop()
         return [(self._label(i), port.scale * (values[i] - port.zero_point)) for i in best]
 
+    def apply(self, path):
+        """Takes over what a Trainer of the same model saved: see lilliput.train.
+
+        OSError: no such file. ValueError: it is damaged, or of another model; nothing changes.
+        """
+        from .train import apply
+
+        apply(self, path)
+
     def deinit(self):
         """Frees the arena and the file. The model cannot be used afterwards."""
         if self._pages:
@@ -226,8 +242,20 @@ class Model:
 
     def _start(self):
         self._wanted = -1
-        _lilliput.begin(self._opened(), self._context)
+        if self._step:
+            _lilliput.begin_step(self._opened(), self._context, self._arena, *self._step)
+        else:
+            _lilliput.begin(self._opened(), self._context)
         return self._advance(b"")
+
+    def _reset(self):
+        """Puts what training changes back to what the file holds, and forgets its state."""
+        self._wanted = -1
+        _lilliput.begin(self._opened(), self._context)
+        status = _lilliput.reset(self._file, self._context, self._arena)
+        while status >= _WANTS_PAGE:
+            self._read_page(status - _WANTS_PAGE)
+            status = _lilliput.reset(self._file, self._context, self._arena)
 
     def _advance(self, rows):
         status = _lilliput.run(self._file, self._context, self._arena, rows)

@@ -19,7 +19,7 @@ from .passes.simplify import simplify
 if TYPE_CHECKING:
     from .boards.memory import Room
     from .planner.plan import Plan
-    from .quantize import Int4Options, Int4Report, Report
+    from .quantize import Int4Options, Int4Report, Options, Report
 
 Progress = Callable[[str, int, int], None]
 CalibrationSource = (
@@ -97,11 +97,68 @@ def convert(
     from .boards.fitting import fit
     from .lower import lower
     from .planner import plan as make_plan
-    from .quantize import Options, choose_int4_layers, quantize
+    from .quantize import Options
 
     tell = progress or (lambda stage, done, total: None)
     _check_options(output, input_range, sram)
     options = Options(method=method, equalize=equalize, bias_correction=bias_correction)
+    imported = import_int8(
+        model,
+        calibrate=calibrate,
+        input_range=input_range,
+        options=options,
+        int4=int4,
+        max_samples=max_samples,
+        progress=tell,
+    )
+    graph, source, report = imported.graph, imported.source, imported.report
+    input_range, warnings = imported.input_range, imported.warnings
+    tell("plan", 0, 1)
+    program = lower(graph)
+
+    def make(sram: int | None, paged: bool) -> tuple[Plan, bytes]:
+        plan = make_plan(program, paged=paged, sram=sram, max_macs=max_macs)
+        return plan, written(plan, labels, source, input_range)
+
+    if room is None:
+        plan, data = make(sram, paged)
+    else:
+        constants_bytes = sum(len(step.constants) for step in program.steps)
+        plan, data = fit(room, make, constants_bytes, sram=sram, paged=paged)
+    tell("plan", 1, 1)
+    if output is not None:
+        write_atomically(Path(output), data)
+    return Conversion(data, report, _summary(plan, data, labels), warnings, imported.int4)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An int8 graph, simplified. `source`: where it comes from, for the file's provenance.
+    input_range: the reals that pixels 0 and 255 stand for; None where the input is no image."""
+
+    graph: Graph
+    source: dict[str, Any]
+    report: Report | None
+    input_range: tuple[float, float] | None
+    warnings: tuple[str, ...]
+    int4: Int4Report | None
+
+
+def import_int8(
+    model: Any,
+    *,
+    calibrate: CalibrationSource | None = None,
+    input_range: tuple[float, float] | None = None,
+    options: Options | None = None,
+    int4: Int4Options | None = None,
+    max_samples: int = 256,
+    progress: Progress | None = None,
+) -> Imported:
+    """Reads a model, and quantises it when it is float. Arguments and errors as `convert`."""
+    from .quantize import Options, choose_int4_layers, quantize
+
+    tell = progress or (lambda stage, done, total: None)
+    options = options or Options()
     tell("import", 0, 1)
     graph, source = _imported(model)
     graph = simplify(graph)
@@ -123,9 +180,9 @@ def convert(
             )
             input_range = DEFAULT_PIXEL_RANGE
         source["quantization"] = {
-            "method": method,
-            "equalize": equalize,
-            "bias_correction": bias_correction,
+            "method": options.method,
+            "equalize": options.equalize,
+            "bias_correction": options.bias_correction,
         }
     elif int4 is not None:
         pixel_range = input_range or _full_range(graph) or DEFAULT_PIXEL_RANGE
@@ -140,22 +197,7 @@ def convert(
         source["int4"] = {
             name: value for name, value in asdict(int4_report).items() if name != "layers"
         }
-    tell("plan", 0, 1)
-    program = lower(graph)
-
-    def make(sram: int | None, paged: bool) -> tuple[Plan, bytes]:
-        plan = make_plan(program, paged=paged, sram=sram, max_macs=max_macs)
-        return plan, _written(plan, labels, source, input_range)
-
-    if room is None:
-        plan, data = make(sram, paged)
-    else:
-        constants_bytes = sum(len(step.constants) for step in program.steps)
-        plan, data = fit(room, make, constants_bytes, sram=sram, paged=paged)
-    tell("plan", 1, 1)
-    if output is not None:
-        write_atomically(Path(output), data)
-    return Conversion(data, report, _summary(plan, data, labels), warnings, int4_report)
+    return Imported(graph, source, report, input_range, warnings, int4_report)
 
 
 def read_graph(model: Any) -> Graph:
@@ -278,12 +320,13 @@ def _full_range(graph: Graph) -> tuple[float, float] | None:
     return scale * (-128 - zero_point), scale * (127 - zero_point)
 
 
-def _written(
+def written(
     plan: Plan,
     labels: Sequence[str],
     source: dict[str, Any],
     input_range: tuple[float, float] | None,
 ) -> bytes:
+    """The `.lil` file of a plan, with its provenance."""
     from .format import write
 
     program = plan.program

@@ -19,6 +19,7 @@ ELEMENT_BYTES = MappingProxyType({"int8": 1, "int32": 4, "int16": 2, "bits": 1})
 class FeatureMap:
     """A tensor. `constant` is set for operands that lie in the file; no operator computes it.
 
+    Reals are scale * (value - zero_point); `scale` is 0 where there is none (indices, gradients).
     `view_of` is set for another shape of a map that is held whole, or for a patch of it: the patch
     begins `view_offset` bytes into the map and has its `pitch`, the bytes from one row to the next.
     `is_source` marks a graph input that is never held: INPUT steps read patches of it.
@@ -30,6 +31,7 @@ class FeatureMap:
     channels: int
     zero_point: int = 0
     dtype: str = "int8"  # or "int32", "int16", "bits": see lil_dtype
+    scale: float = 0.0
     constant: np.ndarray | None = None
     view_of: int | None = None
     view_offset: int = 0
@@ -145,6 +147,11 @@ class Program:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(step.macs for step in self.steps if not step.is_training)
+
+    @property
+    def training_macs(self) -> int:
+        """Multiply-accumulates of one training step: forward, backward and updates."""
+        return sum(step.macs for step in self.steps)
 
     def root(self, tensor: int) -> int:
         """The map whose bytes a view shows; a map that is no view is its own root."""

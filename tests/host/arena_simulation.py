@@ -16,7 +16,10 @@ from lilliput.program import Edge, Program, Step
 
 _TENSOR = 1 << 32  # bytes of a tensor are named tensor * _TENSOR + place in it
 _SCRATCH = 1 << 56
-_READS_BEFORE_IT_WRITES = {"TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY"}
+_READS_BEFORE_IT_WRITES = {
+    *("TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY"),
+    *("CLAMP_GRADIENT", "SUM_GRADIENTS"),
+}
 
 
 @dataclass
@@ -88,7 +91,7 @@ def _calls(program: Program, index: int) -> int:
 
 def _rows_read(program: Program, step: Step, edge: Edge, row: int) -> range:
     height = program.tensors[edge.tensor].height
-    if step.is_sink:
+    if step.is_sink and edge is step.edges[0]:
         return range(row, row + 1)
     first = (row * edge.step + edge.first) // edge.divisor
     last = (row * edge.step + edge.last) // edge.divisor
@@ -132,6 +135,7 @@ def _call(machine: _Machine, segment: Segment, index: int, row: int) -> None:
         for edge in step.edges
         if step.kind in _READS_BEFORE_IT_WRITES
         and program.tensors[edge.tensor].shape == output.shape
+        and program.tensors[edge.tensor].row_bytes == output.row_bytes
     }
     _check_reads(machine, step, row, in_place)
     if not step.is_sink:

@@ -36,6 +36,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_convert(commands)
     _add_plan(commands)
+    _add_train_plan(commands)
     _add_inspect(commands)
     _add_run(commands)
     _add_emulate(commands)
@@ -50,7 +51,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, 1 for an error (one line on stderr), 2 for wrong usage."""
     options = parser().parse_args(arguments)
-    command = import_module(f".{options.command}", __package__)
+    command = import_module(f".{options.command.replace('-', '_')}", __package__)
     try:
         command.run(options)
         sys.stdout.flush()
@@ -171,6 +172,76 @@ def _add_max_macs(command: Parser) -> None:
         help="allow patches that compute their borders twice: at most so many times the model's "
         "multiply-accumulates, such as 1.1 (default: 1)",
     )
+
+
+def _add_train_plan(commands: Commands) -> None:
+    command = commands.add_parser(
+        "train-plan",
+        help="make a .lil file that can be trained on the board",
+        description="Makes a .lil file that a board can train: gives the model a classifier of N "
+        "classes, chooses what is trained within a memory budget, plans the forward pass, the "
+        "backward pass and the updates together, and writes them.",
+    )
+    command.add_argument("model", metavar="MODEL", type=Path)
+    command.add_argument(
+        "--data",
+        metavar="DIR_OR_NPZ",
+        type=Path,
+        required=True,
+        help="labelled samples like those to come: a folder with a folder of images a class, or a "
+        ".npz file of x and y",
+    )
+    command.add_argument("--classes", metavar="N", type=int, required=True)
+    command.add_argument("-o", "--output", metavar="OUT.lil", type=Path, required=True)
+    command.add_argument(
+        "--sram",
+        metavar="BYTES",
+        type=byte_count,
+        help="bytes that the arena of a training step may have: 131072, 128K",
+    )
+    chosen = command.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--mode",
+        choices=("search", "last", "full"),
+        default="search",
+        help="what is trained: what a search finds within --sram (default; takes hours for large "
+        "models), the last layer, or everything",
+    )
+    chosen.add_argument(
+        "--biases", metavar="K", type=int, help="train the last layer and the biases of K before it"
+    )
+    chosen.add_argument(
+        "--scheme",
+        metavar="FILE.json",
+        type=Path,
+        help='train what a file says: {"biases": [layer, ...], "weights": {layer: fraction, ...}}',
+    )
+    command.add_argument(
+        "--resident",
+        action="store_true",
+        help="hold the whole input in the arena, in place of rows of the caller's buffer",
+    )
+    command.add_argument(
+        "--input-range",
+        metavar=("LO", "HI"),
+        nargs=2,
+        type=float,
+        help="the reals that pixel values 0 and 255 stand for",
+    )
+    command.add_argument("--epochs", metavar="N", type=int, default=3, help="of the search's runs")
+    command.add_argument("--rate", type=float, default=0.01, help="the search's learning rate")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--layers", metavar="N", type=int, default=24, help="the search tries the last N layers"
+    )
+    command.add_argument(
+        "--work",
+        metavar="FILE",
+        type=Path,
+        help="note the search's results there, and take up from them after an interruption",
+    )
+    command.add_argument("--plot", metavar="FILE.png", type=Path, help="draw what the search found")
+    command.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def _add_plan(commands: Commands) -> None:

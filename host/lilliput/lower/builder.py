@@ -45,15 +45,17 @@ class Builder:
         return self._map_of[index]
 
     def _declare(self, tensor: Tensor, shape: tuple[int, int, int]) -> FeatureMap:
-        zero_point = 0
+        zero_point, scale = 0, 0.0
         if tensor.dtype == np.int8 and tensor.quantization is not None:
             zero_point = int(tensor.quantization.zero_point[0])
+            scale = float(tensor.quantization.scale[0])
         return FeatureMap(
             name=tensor.name,
             height=shape[0],
             width=shape[1],
             channels=shape[2],
             zero_point=zero_point,
+            scale=scale,
             dtype="int8" if tensor.dtype == np.int8 else "int32",
             constant=None if tensor.data is None else tensor.data.astype(np.int8),
         )
@@ -95,6 +97,7 @@ class Builder:
                 width=shape[1],
                 channels=shape[2],
                 zero_point=original.zero_point,
+                scale=original.scale,
                 dtype=original.dtype,
                 constant=original.constant,
                 view_of=None if original.constant is not None else source,

@@ -149,6 +149,8 @@ def _rewritten(plain: _Searched, way: Way, max_macs: float) -> list[Point]:
     """Points of runs in patches or channel groups: the last with the least memory found. One that
     computes more than the model wants memory above all: its kernels get the least scratch, and
     more of it where there is room."""
+    if plain.flow.program.training is not None:
+        return []  # the backward pass belongs to the steps of the forward pass as they are
     macs = plain.flow.program.macs
     programs = rewritten_programs(
         plain.flow,

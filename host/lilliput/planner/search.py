@@ -120,8 +120,7 @@ def search(
         if flow.program.steps[first].kind == "INPUT" and not streams_input:
             continue
         for index in range(first + 1, count):
-            is_input = flow.program.steps[index].kind == "INPUT"
-            if is_input or needs_whole(flow, index, first):
+            if _is_cut_before(flow, index, first):
                 break
             candidate = growth.add(index)
             if growth.kept + growth.lasting > limit:
@@ -179,7 +178,7 @@ class _Growth:
     def _end(self) -> int:
         program = self.flow.program
         for index in range(self.first + 1, len(program.steps)):
-            if program.steps[index].kind == "INPUT" or needs_whole(self.flow, index, self.first):
+            if _is_cut_before(self.flow, index, self.first):
                 return index
         return len(program.steps)
 
@@ -260,6 +259,15 @@ class _Growth:
             for use in flow.uses[reader]
             if flow.program.root(use.tensor) == source
         )
+
+
+def _is_cut_before(flow: Dataflow, index: int, first: int) -> bool:
+    """Whether a segment that begins at step `first` must end before step `index`: inputs begin
+    segments, and an inference ends with one."""
+    kind = flow.program.steps[index].kind
+    is_backward = kind in ("CROSS_ENTROPY", "SQUARED_ERROR")
+    is_input = kind == "INPUT"
+    return is_input or is_backward or needs_whole(flow, index, first)
 
 
 def needs_whole(flow: Dataflow, index: int, first: int) -> bool:

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..program import FeatureMap
 from .dataflow import Dataflow, Use, call_count
 
-ELEMENTWISE = frozenset({"TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY"})
+ELEMENTWISE = frozenset(
+    {"TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY", "CLAMP_GRADIENT", "SUM_GRADIENTS"}
+)
 """Kernels that read an element before they write the one in its place."""
+
+_INPUT_GRADIENTS = frozenset({"CONVOLUTION_GRADIENT", "DEPTHWISE_GRADIENT"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,9 @@ def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
     """Times of the steps `first` to `end` (exclusive) when they run as one segment.
 
     A step that reads nothing of its own segment paces it with one row a sweep; the others may
-    compute as many rows as they need to keep up (more than one after an upsampling).
+    compute as many rows as they need to keep up (more than one after an upsampling). A gradient
+    that reads weights which the segment may change has no limit: what it can compute it computes
+    before they change.
     """
     program = flow.program
     limits: list[int] = []
@@ -51,6 +58,8 @@ def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
         if not local:
             pace = max(pace, count)
         limit = -(-count // pace) if local else 1
+        if step.is_training and step.trains_weights and step.kind in _INPUT_GRADIENTS:
+            limit = count
         times = _limited(np.maximum.accumulate(_ready(flow, first, outputs, local, count)), limit)
         limits.append(limit)
         calls.append(times)
@@ -111,6 +120,11 @@ def _is_passing(timing: Timing, producer: int, use: Use) -> bool:
     return bool((produced[np.minimum(use.first, produced.size - 1)] == called).all())
 
 
+def _is_alike(source: FeatureMap, output: FeatureMap) -> bool:
+    """Whether each element of an output lies as far into its map as that of the source."""
+    return source.shape == output.shape and source.row_bytes == output.row_bytes
+
+
 def least_distance(flow: Dataflow, timing: Timing, writer: int, use: Use) -> int:
     """Bytes by which a writer's whole output must begin before a whole map that a step reads for
     the last time in this segment, so that no row is overwritten while it is needed.
@@ -122,7 +136,7 @@ def least_distance(flow: Dataflow, timing: Timing, writer: int, use: Use) -> int
     output, source = flow.program.tensors[step.output], flow.program.tensors[use.tensor]
     if step.is_sink or not source.is_contiguous:
         return output.bytes
-    if writer == use.step and step.kind in ELEMENTWISE and source.shape == output.shape:
+    if writer == use.step and step.kind in ELEMENTWISE and _is_alike(source, output):
         return 0
     times = timing.outputs[writer - timing.first]
     called = timing.calls[use.step - timing.first]

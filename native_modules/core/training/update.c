@@ -28,7 +28,11 @@ int32_t lil_change(const lil_updater *updater, uint32_t channel, int32_t sum, co
 
 void lil_update_weight(const lil_updater *updater, uint32_t channel, int32_t sum, int8_t *weight,
                        int32_t zero_point) {
-    int64_t value = (int64_t)*weight - lil_change(updater, channel, sum, weight);
+    int32_t change = lil_change(updater, channel, sum, weight);
+    int64_t value = (int64_t)*weight - change;
+    if (change > 127 || change < -127) {
+        updater->call->training->saturated++; /* a step as large as half of all weights there are */
+    }
     int32_t limited = value > 127 ? 127 : value < -127 ? -127 : (int32_t)value;
     int32_t *bias = lil_trained_bias(updater->call) + channel;
     *bias = lil_clamp_bias(*bias - (int64_t)zero_point * (limited - *weight));

@@ -1,0 +1,126 @@
+"""A small int8 network with a residual, and samples that it can learn to tell apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lilliput.graph import (
+    Activation,
+    Convolution,
+    Graph,
+    Operator,
+    Pool,
+    Quantization,
+    Reduce,
+    Tensor,
+)
+from lilliput.lower import lower
+from lilliput.program import Program
+from lilliput.training.data import Labelled
+
+SIDE, CLASSES = 12, 3
+
+
+class _Network:
+    def __init__(self, seed: int) -> None:
+        self.dice = np.random.default_rng(seed)
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+
+    def activation(self, name: str, shape: tuple[int, ...], scale: float, zero: int) -> int:
+        quantization = Quantization.per_tensor(scale, zero)
+        self.tensors.append(Tensor(name, shape, np.dtype(np.int8), quantization=quantization))
+        return len(self.tensors) - 1
+
+    def constant(self, name: str, data: np.ndarray, scales: np.ndarray, axis: int = 0) -> int:
+        quantization = Quantization(
+            scales.astype(np.float32), np.zeros(scales.size, np.int32), axis
+        )
+        self.tensors.append(Tensor(name, data.shape, data.dtype, data, quantization))
+        return len(self.tensors) - 1
+
+    def layer(
+        self,
+        name: str,
+        source: int,
+        weights: tuple[int, ...],
+        shape: tuple[int, ...],
+        *,
+        kind: str = "CONV_2D",
+        stride: int = 1,
+        relu: bool = True,
+    ) -> int:
+        is_depthwise = kind == "DEPTHWISE_CONV_2D"
+        channels = weights[-1] if is_depthwise else weights[0]
+        values = self.dice.integers(-127, 128, weights, np.int8)
+        inputs = int(np.prod(weights)) // channels
+        # real weights of a standard deviation that keeps activations as large as they are
+        spread = self.dice.uniform(0.5, 2.0, channels) / np.sqrt(inputs) * 1.4 / 73
+        given = self.tensors[source].quantization
+        assert given is not None
+        bias_scales = spread * float(given.scale[0])
+        bias = np.rint(self.dice.normal(0, 0.2, channels) / bias_scales).astype(np.int32)
+        output = (
+            self.activation(name, shape, 0.02, -128)
+            if relu
+            else self.activation(name, shape, 0.04, 3)
+        )
+        operands = (
+            source,
+            self.constant(f"{name}_weight", values, spread, 3 if is_depthwise else 0),
+            self.constant(f"{name}_bias", bias, bias_scales),
+        )
+        attributes: Activation | Convolution = Activation()
+        if kind != "FULLY_CONNECTED":
+            activation = "relu6" if relu else "none"
+            attributes = Convolution("same", (stride, stride), activation=activation)
+        self.operators.append(Operator(kind, operands, (output,), attributes))
+        return output
+
+
+def small_graph(seed: int = 0, pool: str = "mean") -> Graph:
+    """Convolution, an inverted residual block, one with a stride, a mean or an average pool with
+    padding, and a classifier of 3."""
+    net = _Network(seed)
+    image = net.activation("image", (1, SIDE, SIDE, 3), 1 / 64, 0)
+    stem = net.layer("stem", image, (8, 3, 3, 3), (1, 6, 6, 8), stride=2, relu=False)
+    wide = net.layer("wide", stem, (16, 1, 1, 8), (1, 6, 6, 16))
+    deep = net.layer("deep", wide, (1, 3, 3, 16), (1, 6, 6, 16), kind="DEPTHWISE_CONV_2D")
+    thin = net.layer("thin", deep, (8, 1, 1, 16), (1, 6, 6, 8), relu=False)
+    total = net.activation("sum", (1, 6, 6, 8), 0.05, -2)
+    net.operators.append(Operator("ADD", (stem, thin), (total,), Activation()))
+    next_wide = net.layer("next_wide", total, (20, 1, 1, 8), (1, 6, 6, 20))
+    next_deep = net.layer(
+        "next_deep", next_wide, (1, 3, 3, 20), (1, 3, 3, 20), kind="DEPTHWISE_CONV_2D", stride=2
+    )
+    tail = net.layer("tail", next_deep, (12, 3, 3, 20), (1, 3, 3, 12), relu=False)
+    mean = net.activation("mean", (1, 1, 1, 12), 0.04, 3)
+    if pool == "mean":
+        net.operators.append(Operator("MEAN", (tail,), (mean,), Reduce((1, 2), True)))
+    else:
+        small = net.activation("pooled", (1, 2, 2, 12), 0.04, 3)
+        attributes = Pool("same", (2, 2), (2, 2))
+        net.operators.append(Operator("AVERAGE_POOL_2D", (tail,), (small,), attributes))
+        net.operators.append(Operator("MEAN", (small,), (mean,), Reduce((1, 2), True)))
+    scores = net.layer(
+        "scores", mean, (CLASSES, 12), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
+    )
+    return Graph(tuple(net.tensors), tuple(net.operators), (image,), (scores,), "small")
+
+
+def small_program(seed: int = 0, pool: str = "mean") -> Program:
+    return lower(small_graph(seed, pool))
+
+
+def small_samples(count: int, seed: int = 0) -> Labelled:
+    """Stripes of three directions, in noise."""
+    dice = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    patterns = [np.sin(v * 1.3) for v in (x, y, x + y)]
+    classes = dice.integers(0, CLASSES, count)
+    samples = [
+        50 * patterns[c][..., None] * dice.uniform(0.5, 1.5, 3)
+        + dice.normal(0, 15, (SIDE, SIDE, 3))
+        for c in classes
+    ]
+    return Labelled(np.clip(samples, -128, 127).astype(np.int8), classes.astype(np.int64))

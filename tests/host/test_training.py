@@ -1,0 +1,280 @@
+"""Training steps through the C core: gradients against autodiff, schemes, learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from arena_simulation import simulate
+from small_trainable import CLASSES, SIDE, small_graph, small_program, small_samples
+from training_reference import Reference, layer_constants
+
+from lilliput.format.writer import write
+from lilliput.graph import UnsupportedModel
+from lilliput.lower import lower
+from lilliput.planner import Schedule, plan
+from lilliput.program import Program, Step
+from lilliput.runtime.model import Model
+from lilliput.runtime.train import Trainer, cosine
+from lilliput.training.backward import Options, training_program
+from lilliput.training.classifier import replace_classifier
+from lilliput.training.experiment import Recipe, train_scheme
+from lilliput.training.exponents import calibrate
+from lilliput.training.planning import plan_training
+from lilliput.training.region import weight_scales
+from lilliput.training.running import Probe
+from lilliput.training.scheme import (
+    Scheme,
+    full,
+    last_biases,
+    last_layer,
+    layers,
+    scheme_from_json,
+    trained_channels,
+)
+
+SPARSE = Scheme(frozenset({"deep", "thin", "tail"}), {"next_wide": 0.5, "scores": 1.0})
+
+
+def measured(program: Program, scheme: Scheme, options: Options = Options()) -> dict[str, float]:
+    data = small_samples(8, seed=1)
+    return dict(
+        calibrate(program, scheme, options, list(data.samples), [int(c) for c in data.classes])
+    )
+
+
+def trained_values(probe: Probe, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """A layer's weights and bias as they are in the arena now, as `layer_constants` has them."""
+    program = probe.program
+    assert step.trained_offset is not None
+    channels = program.tensors[step.output].channels
+    arena = bytes(probe.model._arena)
+    bias = arena[step.trained_offset :][: 4 * channels]
+    tables = -(-9 * channels // 4) * 4
+    kept = step.constants[tables:]
+    if step.trains_weights:
+        kept = arena[step.trained_offset + 4 * channels :][: len(kept)]
+    constants = bias + step.constants[4 * channels : tables] + kept
+    return layer_constants(program, replace(step, constants=constants))
+
+
+@pytest.mark.parametrize("pool", ["mean", "average"])
+@pytest.mark.parametrize("is_whole", [False, True], ids=["rows", "whole"])
+@pytest.mark.parametrize("is_full", [False, True], ids=["sparse", "full"])
+def test_changes_are_those_of_autodiff(pool: str, is_whole: bool, is_full: bool) -> None:
+    program = small_program(3, pool)
+    scheme = full(program) if is_full else SPARSE
+    options = Options(whole_updates=frozenset(scheme.weights) if is_whole else frozenset())
+    made = training_program(program, scheme, options, measured(program, scheme, options))
+    probe = Probe(made.program)
+    data = small_samples(1, seed=5)
+    label = int(data.classes[0])
+    loss = probe.step(data.samples[0], label)
+    reference = Reference(probe.program, probe.read)
+    expected_loss, weights, biases, _ = reference.gradients(
+        lambda y: tf.nn.sparse_softmax_cross_entropy_with_logits(label, tf.reshape(y, [-1]))
+    )
+    assert loss == pytest.approx(expected_loss, abs=0.002)
+    assert probe.trainer.saturated == 0
+    probe.trainer.reset(seed=3)
+    probe.trainer.lr = rate = 0.02
+    probe.step(data.samples[0], label)
+    checked = 0
+    for step in probe.program.steps:
+        if step.is_training or step.trained_offset is None:
+            continue
+        scales = weight_scales(probe.program, step)
+        source = probe.program.tensors[step.edges[0].tensor]
+        old_weights, old_bias = layer_constants(probe.program, step)
+        new_weights, new_bias = trained_values(probe, step)
+        wanted = -rate * biases[step.name] / (scales * source.scale)
+        assert_close(new_bias - old_bias, wanted)
+        change = new_weights.astype(np.int64) - old_weights
+        if step.name in scheme.weights:
+            shape = (-1, 1) if step.kind == "DEPTHWISE_CONVOLUTION" else (1, -1)
+            wanted = -rate * weights[step.name] / scales.reshape(shape)
+            count = trained_channels(scheme.weights[step.name], wanted.shape[2])
+            wanted[:, :, count:] = 0
+            wanted = np.clip(old_weights + wanted, -127, 127) - old_weights
+            assert_close(change, wanted)
+        else:
+            assert not change.any()
+        checked += 1
+    assert checked == len(scheme.trained)
+
+
+def assert_close(changes: np.ndarray, wanted: np.ndarray) -> None:
+    """Each change is rounded at random, up or down; the gradients have errors of a percent."""
+    slack = 1 + 0.03 * np.abs(wanted) + 0.01 * np.abs(wanted).max()
+    assert np.all(np.abs(changes - wanted) <= slack)
+
+
+def test_squared_error_trains_towards_its_target() -> None:
+    program = small_program(4)
+    scheme = last_biases(program, 3)
+    options = Options(loss="squared_error")
+    data = small_samples(6, seed=2)
+    target = np.array([40, -60, 10], np.int8)
+    ranges = calibrate(program, scheme, options, list(data.samples), [target] * 6)
+    made = plan_training(program, scheme, options, ranges)
+    with Model(write(made.plan.program, made.plan)) as model:
+        trainer = Trainer(model, lr=0.05, seed=1)
+        before = trainer.evaluate([(s, target) for s in data.samples])
+        first, scores = trainer.step(data.samples[0], target)
+        assert first == pytest.approx(
+            float(np.mean((np.array(scores) - target.astype(int)) ** 2)) * 0.04**2, abs=1e-3
+        )
+        for _ in range(20):
+            for sample in data.samples:
+                trainer.step(sample, target)
+        assert trainer.evaluate([(s, target) for s in data.samples]) < before / 4
+
+
+def run_steps(
+    program: Program, placed_by: Schedule, count: int, seed: int
+) -> tuple[list[float], bytes]:
+    placed = plan(program, schedule=placed_by)
+    data = small_samples(count, seed=9)
+    with Model(write(placed.program, placed)) as model:
+        trainer = Trainer(model, lr=0.01, seed=seed)
+        losses = [trainer.step(s, c)[0] for s, c in data]
+        return losses, bytes(model._arena[: program.training.bytes])
+
+
+def test_every_plan_gives_the_same_numbers() -> None:
+    program = small_program()
+    ranges = measured(program, SPARSE)
+    results = []
+    for whole in (frozenset[str](), frozenset(SPARSE.weights)):
+        made = training_program(program, SPARSE, Options(whole_updates=whole), ranges).program
+        for schedule in Schedule:
+            results.append(run_steps(made, schedule, 25, seed=7))
+    assert all(result == results[0] for result in results)
+    other = run_steps(made, Schedule.STREAMED, 25, seed=8)
+    assert other != results[0]
+
+
+def test_plans_obey_the_rules_of_the_executor() -> None:
+    program = small_program()
+    for scheme in (SPARSE, full(program), last_layer(program)):
+        made = plan_training(program, scheme)
+        simulate(made.plan)
+        steps = made.plan.program.steps
+        cut = made.plan.inference_segments
+        assert all(steps[i].is_training for s in made.plan.segments[cut:] for i in s.steps)
+
+
+def test_it_learns_and_more_layers_learn_more() -> None:
+    program = small_program(1)
+    train, test = small_samples(150, seed=3), small_samples(150, seed=4)
+    recipe = Recipe(epochs=3, rate=0.01)
+    sparse = train_scheme(program, SPARSE, train, test, recipe)
+    assert sparse.accuracy > 0.9
+    last = train_scheme(program, last_layer(program), train, test, recipe)
+    assert sparse.loss < last.loss
+
+
+def test_inference_of_a_trainable_file_is_that_of_the_model() -> None:
+    program = small_program()
+    placed = plan(program)
+    made = plan_training(program, SPARSE)
+    samples = small_samples(5).samples
+    with Model(write(placed.program, placed)) as plain:
+        wanted = [plain.infer(s) for s in samples]
+    with Model(write(made.plan.program, made.plan)) as model:
+        assert [model.infer(s) for s in samples] == wanted
+        trainer = Trainer(model, lr=0.05)
+        for sample, label in small_samples(10):
+            trainer.step(sample, label)
+        assert [model.infer(s) for s in samples] != wanted
+        trainer.reset()
+        assert [model.infer(s) for s in samples] == wanted
+        assert trainer.steps == 0
+
+
+def test_explosion_is_reported_and_not_saved(tmp_path) -> None:
+    program = small_program()
+    made = plan_training(program, full(program), None, measured(program, full(program)))
+    with Model(write(made.plan.program, made.plan)) as model:
+        trainer = Trainer(model, lr=0.01)
+        path = str(tmp_path / "learned")
+        trainer.save(path)
+        before = (tmp_path / "learned").read_bytes()
+        trainer.lr = 1e6
+        with pytest.raises(OverflowError, match="explode"):
+            for sample, label in small_samples(200):
+                trainer.step(sample, label)
+        with pytest.raises(ValueError, match="not saved"):
+            trainer.save(path)
+        assert (tmp_path / "learned").read_bytes() == before
+        trainer.reset()
+        trainer.lr = 0.01
+        trainer.step(*next(iter(small_samples(1))))
+
+
+def test_bad_arguments_of_a_trainer() -> None:
+    program = small_program()
+    placed = plan(program)
+    with (
+        Model(write(placed.program, placed)) as plain,
+        pytest.raises(ValueError, match="train-plan"),
+    ):
+        Trainer(plain)
+    made = plan_training(program, last_layer(program))
+    with Model(write(made.plan.program, made.plan)) as model:
+        trainer = Trainer(model)
+        for rate in (-1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="learning rate"):
+                trainer.lr = rate
+        for label in (-1, CLASSES):
+            with pytest.raises(ValueError, match="classes 0 to 2"):
+                trainer.step(small_samples(1).samples[0], label)
+        with pytest.raises(ValueError, match="no samples"):
+            trainer.evaluate([])
+        with pytest.raises(ValueError, match="wrong size"):
+            trainer.step(bytes(3), 0)
+    assert cosine(0.5, 0, 10) == 0.5
+    assert cosine(0.5, 10, 10) == 0
+
+
+def test_schemes() -> None:
+    program = small_program()
+    names = [step.name for step in layers(program)]
+    assert last_layer(program) == Scheme(weights={"scores": 1.0})
+    assert last_biases(program, 2) == Scheme(frozenset(names[-3:-1]), {"scores": 1.0})
+    assert full(program).trained == set(names)
+    assert scheme_from_json(SPARSE.as_json()) == SPARSE
+    for text, message in (
+        ("[", "no JSON"),
+        ("[]", "biases"),
+        ('{"weights": {"tail": 2}}', "0 < r <= 1"),
+        ('{"bias": []}', "no other"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            scheme_from_json(text)
+    with pytest.raises(ValueError, match="trains nothing"):
+        training_program(program, Scheme())
+    with pytest.raises(ValueError, match="no layer"):
+        training_program(program, Scheme(frozenset({"nonsense"})))
+
+
+def test_classifier_of_other_classes() -> None:
+    graph = replace_classifier(small_graph(), 7)
+    program = lower(graph)
+    assert program.outputs[0].shape == (1, 7)
+    assert program.inputs[0].shape == (1, SIDE, SIDE, 3)
+    weights, others = (
+        next(t.data for t in g.tensors if t.name == "scores_weight" and t.shape[0] == 7)
+        for g in (graph, replace_classifier(small_graph(), 7, seed=1))
+    )
+    assert np.any(weights != others)
+    with pytest.raises(ValueError, match="2 or more"):
+        replace_classifier(small_graph(), 1)
+    headless = small_graph()
+    cut = replace(
+        headless, operators=headless.operators[:3], outputs=(headless.operators[2].outputs[0],)
+    )
+    with pytest.raises(UnsupportedModel, match="classifier"):
+        replace_classifier(cut, 4)

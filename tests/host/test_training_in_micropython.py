@@ -1,0 +1,92 @@
+"""One session of training in CPython and in MicroPython: the same losses, weights and files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_trainable import small_program, small_samples
+
+from lilliput import unixport
+from lilliput.format.writer import write
+from lilliput.training.backward import Options
+from lilliput.training.exponents import calibrate
+from lilliput.training.planning import plan_training
+from lilliput.training.scheme import Scheme
+
+SESSION = Path(__file__).parents[1] / "unix" / "training_session.py"
+TEACH = Path(__file__).parents[2] / "device" / "examples" / "teach.py"
+SCHEME = Scheme(
+    frozenset({"deep", "thin", "tail"}), {"next_deep": 1.0, "next_wide": 0.5, "scores": 1.0}
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("session")
+    program = small_program(2)
+    data = small_samples(30, seed=6)
+    targets = [int(c) for c in data.classes[:8]]
+    ranges = calibrate(program, SCHEME, Options(), list(data.samples[:8]), targets)
+    made = plan_training(program, SCHEME, Options(), ranges)
+    training = made.plan.program.training
+    assert training is not None
+    (place / "trainable.lil").write_bytes(write(made.plan.program, made.plan))
+    (place / "samples.bin").write_bytes(data.samples.tobytes())
+    (place / "labels.bin").write_bytes(bytes(data.classes.tolist()))
+    (place / "bytes.bin").write_bytes(training.bytes.to_bytes(4, "little"))
+    shutil.copy(TEACH, place / "teach.py")
+    return place
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    for path in folder.iterdir():
+        shutil.copy(path, target / path.name)
+    return target
+
+
+def session_in_cpython(folder: Path) -> list[str]:
+    shim = "import sys, lilliput.train; sys.modules['lilliput.train'] = lilliput.train\n"
+    code = f"{shim}import runpy, sys; sys.argv = ['session', {str(folder)!r}]\n"
+    code += f"runpy.run_path({str(SESSION)!r}, run_name='__main__')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_a_session_is_the_same_in_micropython(folder: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    wanted = session_in_cpython(copy_of(folder, here))
+    try:
+        port = unixport.find_interpreter("usermod")
+    except (FileNotFoundError, RuntimeError) as error:
+        pytest.skip(str(error))
+    result = unixport.run_script(
+        SESSION,
+        copy_of(folder, there),
+        interpreter=port,
+        module_path=[],
+        heap=2 << 20,
+        timeout=300,
+    )
+    said = result.stdout + result.stderr
+    assert result.returncode == 0, said
+    assert result.stdout.splitlines() == wanted
+    assert (here / "learned").read_bytes() == (there / "learned").read_bytes()
+    after = [line.split() for line in wanted if not line.startswith("loss")]
+    facts = {words[0]: words[1:] for words in after}
+    assert float(facts["right"][0]) > float(facts["reset"][0]) + 0.2
+    assert facts["applied"] == facts["right"]
+    knows = [words[1:] for words in after if words[0] == "knows"]
+    assert knows == [["False"], ["True"], ["False", "False"]]
+    assert all(words[1] == words[2] for words in after if words[0] == "sees")
+    losses = [float(line.split()[1]) for line in wanted if line.startswith("loss")]
+    assert len(losses) == 100
+    assert os.path.getsize(here / "learned") == int(facts["saved"][0])
