@@ -56,7 +56,7 @@ endif
 
 ifdef MPY_DIR
 ifneq ($(realpath $(MICROPYTHON)),$(realpath $(MPY_DIR)))
-$(shell rm -f $(MICROPYTHON))
+$(shell rm -rf $(MICROPYTHON) $(RP2_TREE))
 endif
 export MPY_DIR
 endif
