@@ -118,7 +118,7 @@ fuzz: setup $(STAMPS)/test ## fuzz the model file's verifier for FUZZ_SECONDS
 lint: setup $(STAMPS)/test ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy host/lilliput toolchain bench native_modules/bindings/generate.py
+	$(BIN)/mypy host/lilliput toolchain bench native_modules/bindings/generate.py boards/rp2/check_room.py
 	@if command -v clang-format >/dev/null; then clang-format --dry-run --Werror $(C_FILES); \
 	else echo "clang-format is not installed: C style not checked"; fi
 
@@ -207,6 +207,7 @@ build/firmware/%/firmware.uf2: $(wildcard boards/rp2/*) $(CORE) $(BINDINGS) \
 	@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
 	  -C boards/rp2 BOARD=$* BUILD=$(ROOT)/$(@D) TREE=$(ROOT)/$(RP2_TREE) PYTHON=$(BIN)/python \
 	  >$(@D).log 2>&1 || { tail -20 $(@D).log; exit 1; }
+	@grep '^firmware .* ROMFS' $(@D).log
 	@touch $@
 	@echo "$@: hold the board's BOOTSEL button while you plug it in, and copy this file to its drive"
 
