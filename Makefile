@@ -63,7 +63,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
+.PHONY: force help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -200,7 +200,7 @@ build/firmware/%/firmware.elf: build/firmware/%-usermod/firmware.elf
 	@cp $@ $(FIRMWARE_CACHE)/$*.elf
 
 build/firmware/%/firmware.uf2: $(wildcard boards/rp2/*) $(CORE) $(BINDINGS) \
-                               native_modules/usermod/micropython.cmake \
+                               native_modules/usermod/micropython.cmake $(if $(ROMFS_KB),force) \
                                | $(RP2_TREE) $(EMULATORS) $(STAMPS)/base
 	@echo "Building firmware for $* ..."
 	@mkdir -p build/firmware
