@@ -58,14 +58,14 @@ endif
 
 ifdef MPY_DIR
 ifneq ($(realpath $(MICROPYTHON)),$(realpath $(MPY_DIR)))
-$(shell rm -f $(MICROPYTHON))
+$(shell rm -rf $(MICROPYTHON) $(RP2_TREE))
 endif
 export MPY_DIR
 endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
+.PHONY: force help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -120,7 +120,7 @@ fuzz: setup $(STAMPS)/test ## fuzz the model file's verifier for FUZZ_SECONDS
 lint: setup $(STAMPS)/test ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy host/lilliput toolchain bench native_modules/bindings/generate.py
+	$(BIN)/mypy host/lilliput toolchain bench native_modules/bindings/generate.py boards/rp2/check_room.py
 	@if command -v clang-format >/dev/null; then clang-format --dry-run --Werror $(C_FILES); \
 	else echo "clang-format is not installed: C style not checked"; fi
 
@@ -202,13 +202,14 @@ build/firmware/%/firmware.elf: build/firmware/%-usermod/firmware.elf
 	@cp $@ $(FIRMWARE_CACHE)/$*.elf
 
 build/firmware/%/firmware.uf2: $(wildcard boards/rp2/*) $(CORE) $(BINDINGS) \
-                               native_modules/usermod/micropython.cmake \
+                               native_modules/usermod/micropython.cmake $(if $(ROMFS_KB),force) \
                                | $(RP2_TREE) $(EMULATORS) $(STAMPS)/base
 	@echo "Building firmware for $* ..."
 	@mkdir -p build/firmware
 	@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
 	  -C boards/rp2 BOARD=$* BUILD=$(ROOT)/$(@D) TREE=$(ROOT)/$(RP2_TREE) PYTHON=$(BIN)/python \
 	  >$(@D).log 2>&1 || { tail -20 $(@D).log; exit 1; }
+	@grep '^firmware .* ROMFS' $(@D).log
 	@touch $@
 	@echo "$@: hold the board's BOOTSEL button while you plug it in, and copy this file to its drive"
 

@@ -125,8 +125,16 @@ def assemble(micropython: Path, fetched: Path, tree: Path) -> None:
         # Nothing of micropython-lib is frozen, but CMake wants to see the file.
         (fresh / "lib" / "micropython-lib").mkdir()
         (fresh / "lib" / "micropython-lib" / "README.md").touch()
-        shutil.rmtree(tree, ignore_errors=True)
+        remove(tree)
         fresh.rename(tree)
+
+
+def remove(tree: Path) -> None:
+    """Remove what an earlier call has made: a folder of links, or a link."""
+    if tree.is_symlink():
+        tree.unlink()
+    else:
+        shutil.rmtree(tree, ignore_errors=True)
 
 
 def link_all(source: Path, folder: Path, apart_from: tuple[str, ...] = ()) -> None:
@@ -148,7 +156,7 @@ def main() -> None:
         if shutil.which("cmake") is None:
             raise SetupError("cmake is missing. Install it with `apt-get install cmake`.")
         if is_complete(micropython):
-            shutil.rmtree(arguments.tree, ignore_errors=True)
+            remove(arguments.tree)
             arguments.tree.symlink_to(micropython)
             return
         cache = open_cache()

@@ -51,6 +51,27 @@ def test_firmware_leaves_room_for_the_romfs(board: str, repository: Path) -> Non
     assert b"VfsRom" in image and b"_lilliput" in image
 
 
+@pytest.mark.parametrize("board", FAMILIES)
+def test_firmware_in_its_own_romfs_is_an_error(
+    board: str, repository: Path, tmp_path: Path
+) -> None:
+    built = repository / "build" / "firmware" / board / "firmware.elf"
+    if not built.is_file():
+        pytest.skip(f"not built: make firmware BOARD={board}")
+    check = [sys.executable, str(repository / "boards" / "rp2" / "check_room.py")]
+    done = subprocess.run([*check, str(built)], capture_output=True, text=True, check=True)
+    assert f"at {ROMFS_AT[board]:#x} of the flash" in done.stdout
+    content = built.read_bytes()
+    sizes = {"RPI_PICO": 256 << 10, "RPI_PICO2": 576 << 10}
+    place = struct.pack("<II", ROMFS_AT[board], sizes[board])
+    assert place in content
+    other = tmp_path / "firmware.elf"
+    other.write_bytes(content.replace(place, struct.pack("<II", 0x40000, sizes[board])))
+    done = subprocess.run([*check, str(other)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "into its ROMFS" in done.stderr and "ROMFS_KB=" in done.stderr
+
+
 def get_tree(
     repository: Path, tmp_path: Path, programs: tuple[str, ...], submodules: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
