@@ -22,9 +22,12 @@ import serial
 from PIL import Image
 from skimage import data as photographs
 from small_models import float_classifier, int8_tflite
+from unix_board import UnixBoard
 
 from lilliput import convert
 from lilliput.cli.app import main
+from lilliput.deployment import Board, BoardError
+from lilliput.deployment.connection import ScriptError
 from lilliput.deployment.romfs import write_image
 from lilliput.emulation import EmulationError, emulated_board, package_files
 from lilliput.execution import best_classes, ports_of, run_on_host
@@ -128,6 +131,13 @@ def check(frame: dict[str, Any], model: bytes, pixels: np.ndarray) -> None:
 def pixels_of(frame: dict[str, Any]) -> np.ndarray:
     flat = np.frombuffer(base64.b64decode(frame["pixels"]), np.uint8)
     return flat.reshape(frame["height"], frame["width"], frame["channels"])
+
+
+def unix_board(folder: Path) -> UnixBoard:
+    try:
+        return UnixBoard(folder)
+    except UnixPortError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +245,26 @@ def test_board_that_vanishes_and_comes_back(model: bytes, tmp_path: Path) -> Non
         with serial.Serial(str(link), timeout=5) as port:
             port.write(b"\r\nimport gc; print('model' in globals(), gc.mem_alloc() < 20000)\r\n")
             assert port.read_until(b"\nFalse True\r\n>>> ").endswith(b"\nFalse True\r\n>>> ")
+
+
+def test_lines_come_one_by_one(tmp_path: Path) -> None:
+    with unix_board(tmp_path) as port, Board(port.port) as board:
+        board.restart()
+        lines = board.lines("for n in range(3):\n print(n)\nprint('last', end='')\n1 / 0")
+        assert [next(lines) for _ in range(4)] == ["0", "1", "2", "last"]
+        with pytest.raises(ScriptError, match="ZeroDivisionError"):
+            next(lines)
+        assert list(board.lines("print('again')")) == ["again"]
+
+
+def test_lines_of_a_board_that_is_reset(tmp_path: Path) -> None:
+    with unix_board(tmp_path) as port, Board(port.port) as board:
+        board.restart()
+        lines = board.lines("import time\nprint('first')\nwhile True: time.sleep(1)")
+        assert next(lines) == "first"
+        port.reset()
+        with pytest.raises(BoardError, match="it was reset"):
+            list(lines)
 
 
 def test_sources_that_fail(model: bytes, capsys: pytest.CaptureFixture[str]) -> None:

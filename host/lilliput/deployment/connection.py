@@ -25,6 +25,7 @@ ACKNOWLEDGED = "!"  # not in base64, and not in MicroPython's prompts
 _END_OF_OUTPUT = b"\x04"
 _PROMPT = b">>> "  # of a board that was reset
 _FRIENDLY_PROMPT = b"\r\x03\r\x02"
+_ENTER_RAW = b"\x01"  # in the raw REPL it prints the prompt again
 _LOST = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
 
 
@@ -133,9 +134,13 @@ class Board:
                     yield line.decode("utf-8", "replace").rstrip("\r")
                 if text == _PROMPT or time.monotonic() > last + timeout:
                     raise TransportError("no end of the script")
+            if text:
+                yield text.decode("utf-8", "replace")
             if _END_OF_OUTPUT not in raised:
                 raised += self._transport.read_until(1, _END_OF_OUTPUT)
-            raised = raised.partition(_END_OF_OUTPUT)[0]
+            raised, _, prompt = raised.partition(_END_OF_OUTPUT)
+            if prompt:  # what runs the next script waits for it
+                serial.write(_ENTER_RAW)
             if raised:
                 raise TransportExecError(b"", raised.decode("utf-8", "replace"))
 
