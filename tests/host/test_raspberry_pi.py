@@ -54,10 +54,11 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_wheel_carries_the_device_package_and_the_native_modules(
-    wheel: Path, repository: Path
-) -> None:
+def test_wheel_carries_what_is_not_imported_here(wheel: Path, repository: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
+        for path in (repository / "host" / "lilliput" / "watching").rglob("*.*"):
+            if "__pycache__" not in path.parts:
+                archive.getinfo(path.relative_to(repository / "host").as_posix())
         for path in (repository / "device" / "lilliput").glob("*.py*"):
             assert archive.read(f"lilliput/runtime/{path.name}") == path.read_bytes()
         for path in (repository / "dist").glob("*-6.3/**/*.mpy"):
