@@ -63,8 +63,10 @@ static inline void multiply_one(const lil_pair *pair, const lil_activation *patc
 }
 
 /* Patches that lie one behind the other, times the weights of a pair. */
-static inline void multiply_pair(const job *j, const lil_pair *pair, const lil_activation *patch,
-                                 uint32_t count, int8_t *to, bool is_int4) {
+static inline __attribute__((always_inline)) void multiply_pair(const job *j, const lil_pair *pair,
+                                                                const lil_activation *patch,
+                                                                uint32_t count, int8_t *to,
+                                                                bool is_int4) {
     const uint32_t taps = j->taps;
     const uint32_t out_channels = j->call->output.channels;
     const int32_t first = pair->lanes[0].bias, second = pair->lanes[1].bias;
@@ -82,6 +84,15 @@ static inline void multiply_pair(const job *j, const lil_pair *pair, const lil_a
     }
 }
 
+#if !LIL_HAS_VECTORS
+/* Kept out of the loop over pairs, which would lose registers to it. */
+LIL_OUTLINE static void multiply_pair_int4(const job *j, const lil_pair *pair,
+                                           const lil_activation *patch, uint32_t count,
+                                           int8_t *to) {
+    multiply_pair(j, pair, patch, count, to, true);
+}
+#endif
+
 /* The same for the weights of a group. */
 static void multiply_patches(const job *j, const lil_activation *patches, uint32_t count,
                              uint32_t group, int8_t *out) {
@@ -95,7 +106,7 @@ static void multiply_patches(const job *j, const lil_activation *patches, uint32
         }
 #else
         if (lil_is_int4(&j->call->op)) {
-            multiply_pair(j, &pair, patches, count, to, true);
+            multiply_pair_int4(j, &pair, patches, count, to);
             continue;
         }
 #endif

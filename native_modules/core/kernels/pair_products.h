@@ -91,14 +91,18 @@ LIL_ALONE void lil_multiply_one(const int8_t *weights, const lil_activation *a, 
     sums[1] = a1;
 }
 
-/* One tap of two channels and two pixels. */
-static inline void lil_multiply_tap(const int8_t *weights, int32_t x, int32_t y, int32_t *a0,
-                                    int32_t *a1, int32_t *b0, int32_t *b1) {
-    int32_t first = weights[0], second = weights[1];
+/* A tap's weights of two channels with two pixels. */
+static inline void lil_multiply_values(int32_t first, int32_t second, int32_t x, int32_t y,
+                                       int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1) {
     lil_accumulate(a0, x * first);
     lil_accumulate(a1, x * second);
     lil_accumulate(b0, y * first);
     lil_accumulate(b1, y * second);
+}
+
+static inline void lil_multiply_tap(const int8_t *weights, int32_t x, int32_t y, int32_t *a0,
+                                    int32_t *a1, int32_t *b0, int32_t *b1) {
+    lil_multiply_values(weights[0], weights[1], x, y, a0, a1, b0, b1);
 }
 
 LIL_ALONE void lil_multiply_two(const int8_t *weights, const lil_activation *a,
@@ -172,16 +176,13 @@ LIL_ALONE void lil_multiply_two_int4(const int8_t *weights, const lil_activation
                                      const lil_activation *b, uint32_t taps, int32_t *sums) {
     int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
     for (uint32_t fours = taps / 4; fours != 0; fours--) {
-        for (uint32_t i = 0; i < 2; i++) {
-            for (uint32_t lane = 0; lane < 2; lane++) {
-                int32_t byte = weights[2 * i + lane];
-                int32_t upper = lil_upper(byte), lower = lil_lower(byte);
-                lil_accumulate(lane == 0 ? &a0 : &a1, a[i] * upper);
-                lil_accumulate(lane == 0 ? &b0 : &b1, b[i] * upper);
-                lil_accumulate(lane == 0 ? &a0 : &a1, a[i + 2] * lower);
-                lil_accumulate(lane == 0 ? &b0 : &b1, b[i + 2] * lower);
-            }
-        }
+        int32_t first = weights[0], second = weights[1];
+        lil_multiply_values(lil_upper(first), lil_upper(second), a[0], b[0], &a0, &a1, &b0, &b1);
+        lil_multiply_values(lil_lower(first), lil_lower(second), a[2], b[2], &a0, &a1, &b0, &b1);
+        first = weights[2];
+        second = weights[3];
+        lil_multiply_values(lil_upper(first), lil_upper(second), a[1], b[1], &a0, &a1, &b0, &b1);
+        lil_multiply_values(lil_lower(first), lil_lower(second), a[3], b[3], &a0, &a1, &b0, &b1);
         a += 4;
         b += 4;
         weights += 4;
@@ -190,10 +191,7 @@ LIL_ALONE void lil_multiply_two_int4(const int8_t *weights, const lil_activation
         int32_t first = weights[2 * i % 4], second = weights[2 * i % 4 + 1];
         first = i < 2 ? lil_upper(first) : lil_lower(first);
         second = i < 2 ? lil_upper(second) : lil_lower(second);
-        a0 += a[i] * first;
-        a1 += a[i] * second;
-        b0 += b[i] * first;
-        b1 += b[i] * second;
+        lil_multiply_values(first, second, a[i], b[i], &a0, &a1, &b0, &b1);
     }
     sums[0] += 16 * a0;
     sums[1] += 16 * a1;
