@@ -151,7 +151,8 @@ typedef struct lil_training {
     int32_t rate_exponent;
     int32_t loss;              /* of the last step, in 1/65536; INT32_MAX: that or more */
     int32_t gradient_exponent; /* of the last step: its gradients were scaled up by 2^this */
-    uint32_t saturated;        /* values of its gradients that did not fit, and were clamped */
+    uint32_t saturated;        /* values of its gradients that did not fit, and were clamped; and
+                                * weights that it changed by more than 127 */
     uint32_t reserved;
 } lil_training;
 

@@ -43,6 +43,9 @@ void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t
     if (change == 0) {
         return;
     }
+    if (change > 127 || change < -127) {
+        updater->call->training->saturated++; /* a step as large as half of all weights there are */
+    }
     int64_t value = (int64_t)*weight - change;
     int32_t limited = value > 127 ? 127 : value < -127 ? -127 : (int32_t)value;
     int32_t *bias = lil_trained_bias(updater->call) + rate->channel;
