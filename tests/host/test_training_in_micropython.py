@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -89,4 +88,4 @@ def test_a_session_is_the_same_in_micropython(folder: Path, tmp_path: Path) -> N
     assert all(words[1] == words[2] for words in after if words[0] == "sees")
     losses = [float(line.split()[1]) for line in wanted if line.startswith("loss")]
     assert len(losses) == 100
-    assert os.path.getsize(here / "learned") == int(facts["saved"][0])
+    assert (here / "learned").stat().st_size == int(facts["saved"][0])
