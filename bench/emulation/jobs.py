@@ -16,7 +16,7 @@ from lilliput.format.structs import unpack
 _INT32 = 1  # lil_dtype
 _MAGIC = 0x424F4A4C
 _HEADER = struct.Struct("<4I")
-_JOB = struct.Struct("<6I")
+_JOB = struct.Struct("<8I2i")
 _INPUT = struct.Struct("<3I")
 _TYPECODES = {np.dtype(np.int8): "b", np.dtype(np.uint8): "B", np.dtype(np.float32): "f"}
 _ALIGNMENT = 16
@@ -29,11 +29,14 @@ class Job:
 
     model: the bytes of a `.lil`. inputs: one array an input, int8, uint8 or float32.
     misalignment: the model's and the inputs' addresses are so many bytes past a multiple of 16.
+    target, rate: of a training step in place of an inference, see `begin_step` of `_lilliput`.
     """
 
     model: bytes
     inputs: tuple[np.ndarray, ...]
     misalignment: int = 0
+    target: bytes = b""
+    rate: tuple[int, int] = (0, 0)
 
     @functools.cached_property
     def outputs(self) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
@@ -53,6 +56,11 @@ class Job:
     def _header(self) -> Any:
         # The model is not verified here: that is the emulated core's task.
         return unpack("lil_header", self.model, 0, 1)[0]
+
+    @property
+    def training_bytes(self) -> int:
+        """Of the arena that a training step leaves behind."""
+        return int(self._header.training_bytes) if self.target else 0
 
     def output_sizes(self) -> list[int]:
         """Bytes of each output."""
@@ -93,6 +101,7 @@ def image(jobs: Sequence[Job]) -> bytes:
             place(job.model, job.misalignment), len(job.model),
             place(ports, 0), len(job.inputs),
             place(struct.pack(f"<{len(sizes)}I", *sizes), 0), len(sizes),
+            place(job.target, 0) if job.target else 0, len(job.target), *job.rate,
         )  # fmt: skip
     data.extend(bytes(-len(data) % _ALIGNMENT))
     _HEADER.pack_into(data, 0, _MAGIC, len(jobs), _HEADER.size, len(data))

@@ -39,12 +39,14 @@ class Block:
 class Result:
     """One inference. status: a lil_status, 0 when it succeeded. instructions: executed from the
     call of lil_begin to the return of lil_read_output; 0 on the host. stack_bytes: used by it.
+    trained: of a training step, what persists of the arena.
     """
 
     status: int
     outputs: tuple[np.ndarray, ...]
     instructions: int = 0
     stack_bytes: int = 0
+    trained: bytes = b""
     blocks: tuple[Block, ...] = ()
 
 
@@ -138,7 +140,7 @@ def _failure(
     said = done.stdout
     finished = 0
     for job in jobs:
-        size = _RESULT.size + sum(job.output_sizes())
+        size = _RESULT.size + sum(job.output_sizes()) + job.training_bytes
         if len(said) < size:
             break
         said = said[size:]
@@ -176,9 +178,13 @@ def _results(jobs: Sequence[Job], said: bytes, regions: list[Region]) -> list[Re
             values = np.frombuffer(said, dtype, size // dtype.itemsize, position)
             outputs.append(values.reshape(shape))
             position += size
+        trained = said[position : position + job.training_bytes]
+        position += job.training_bytes
         # The runner does not enter the region with a model that the verifier refuses.
         region = next(counted, none) if stack_bytes else none
         results.append(
-            Result(status, tuple(outputs), region.instructions, stack_bytes, region.blocks)
+            Result(
+                status, tuple(outputs), region.instructions, stack_bytes, trained, region.blocks
+            )
         )
     return results

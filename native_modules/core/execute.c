@@ -94,6 +94,7 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
         pass->ready[i] = rows_ready(run, &source->tensor);
         if (pass->edges[i].tensor == run->in_place) {
             source->tensor.ring_rows = source->tensor.height;
+            source->tensor.pitch = source->row_bytes;
         }
     }
     pass->done = &run->progress->rows[index - run->segment.first_operator];

@@ -264,7 +264,7 @@ typedef struct lil_limit {
     uint16_t reserved;
 } lil_limit;
 
-/* SUM_GRADIENTS: a * 2^shift[0] + b * 2^shift[1], with shifts from -15 to 15. */
+/* SUM_GRADIENTS: a * 2^shift[0] + b * 2^shift[1], with shifts from -14 to 14, at most 14 apart. */
 typedef struct lil_sum {
     uint16_t limit;
     int8_t shift[2];

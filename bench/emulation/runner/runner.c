@@ -2,7 +2,8 @@
  *
  * All numbers are little-endian words; offsets count from the start of the image. Behind the image
  * is free memory, which holds the context, the outputs and the arena. For each job a status, the
- * stack bytes that the inference used and the bytes of all outputs are written.
+ * stack bytes that the inference used and the bytes of all outputs are written; of a training step
+ * also the part of the arena that persists.
  */
 #include "platform.h"
 
@@ -27,6 +28,10 @@ typedef struct job {
     uint32_t input_count;
     uint32_t outputs; /* offset of the outputs' sizes, uint32_t[output_count] */
     uint32_t output_count;
+    uint32_t target;       /* offset of a training step's target */
+    uint32_t target_bytes; /* 0: an inference */
+    int32_t mantissa;      /* of the learning rate */
+    int32_t exponent;
 } job;
 
 typedef struct job_input {
@@ -59,11 +64,26 @@ static int32_t read_page(const lil_buffer *model, const lil_buffer *arena, int32
     return status;
 }
 
-/* One inference, as a binding's infer() does it: whole inputs, each passed when it is wanted. */
+/* Puts the constants that training changes into the arena. */
+static int32_t reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena) {
+    int32_t status = lil_begin(model, context);
+    status = status == LIL_OK ? lil_reset(model, context, arena) : status;
+    while (status >= LIL_WANTS_PAGE) {
+        int32_t page = read_page(model, arena, status - LIL_WANTS_PAGE);
+        status = page == LIL_OK ? lil_reset(model, context, arena) : page;
+    }
+    return status;
+}
+
+/* One inference, as a binding's infer() does it: whole inputs, each passed when it is wanted. Or
+ * one training step. */
 static int32_t infer(uint8_t *image, const job *task, const lil_buffer *model,
                      const lil_buffer *context, const lil_buffer *arena) {
     lil_buffer source = {image, 0, 'b'};
-    int32_t status = lil_begin(model, context);
+    lil_buffer target = {image + task->target, task->target_bytes, 'b'};
+    int32_t status = task->target_bytes == 0 ? lil_begin(model, context)
+                                             : lil_begin_step(model, context, arena, &target,
+                                                              task->mantissa, task->exponent);
     if (status == LIL_OK) {
         status = lil_run(model, context, arena, &source);
     }
@@ -125,6 +145,7 @@ static void run_job(uint8_t *image, const job *task, uint8_t *memory) {
         arena.size = (uint32_t)arena_bytes;
         memset(context.data, FILLING, context.size);
         memset(arena.data, FILLING, arena.size);
+        found.status = reset(&model, &context, &arena);
         platform_paint_stack();
         region_begin();
         found.status = infer(image, task, &model, &context, &arena);
@@ -136,6 +157,11 @@ static void run_job(uint8_t *image, const job *task, uint8_t *memory) {
     }
     platform_write(&found, sizeof found);
     platform_write(output, outputs);
+    if (task->target_bytes != 0) {
+        int32_t training_bytes = 0;
+        lil_field(&model, LIL_FIELD_TRAINING_BYTES, 0, &training_bytes);
+        platform_write(arena.data, (uint32_t)training_bytes);
+    }
 }
 
 void run_jobs(uint8_t *image) {

@@ -1,22 +1,12 @@
 /* Gradient of a convolution's input, or of a fully connected layer's: the gradients of the outputs
  * that a pixel fed, times the weights through which it fed them. */
-#include "gradient.h"
+#include "convolution_gradient.h"
 
 #if LIL_TRAINING
 
-/* A row of gradients. */
-typedef struct job {
-    const lil_call *call;
-    lil_channels channels;
-    uint32_t group_inputs;
-    uint32_t group_outputs;
-    uint32_t taps; /* of one output channel */
-    lil_clamp_count count;
-} job;
-
-static job load_job(const lil_call *call) {
+static lil_backward load_job(const lil_call *call) {
     const lil_window *window = &call->op.parameters.gradient.window;
-    job j;
+    lil_backward j;
     j.call = call;
     j.channels = lil_load_channels(call, call->sources[0].tensor.channels);
     j.group_inputs = call->output.channels / window->groups;
@@ -27,13 +17,9 @@ static job load_job(const lil_call *call) {
     return j;
 }
 
-static int16_t finish(job *j, int32_t sum) {
-    return lil_clamp_value(&j->count, lil_round_shift(sum, j->call->op.parameters.gradient.shift));
-}
-
 /* Adds to the sums of a group's inputs what they get through one tap from one output pixel.
  * `weights`: those of the tap in the group's first pair. */
-static void add_tap(const job *j, const int8_t *weights, const int16_t *gradient,
+static void add_tap(const lil_backward *j, const int8_t *weights, const int16_t *gradient,
                     int32_t *restrict sums) {
     for (uint32_t c = 0; c < j->group_outputs; c += 2) {
         int32_t first = gradient[c];
@@ -48,14 +34,14 @@ static void add_tap(const job *j, const int8_t *weights, const int16_t *gradient
     }
 }
 
-static const int8_t *group_weights(const job *j, uint32_t group) {
+static const int8_t *group_weights(const lil_backward *j, uint32_t group) {
     return j->channels.weights +
            group * lil_pair_count(j->group_outputs) * lil_pair_bytes(&j->call->op, j->taps);
 }
 
 /* Adds what the inputs of a group get through one row of the window. `gradients`: the row of
  * outputs that it fed. */
-static void add_window_row(const job *j, const int16_t *gradients, uint32_t ky, int32_t x,
+static void add_window_row(const lil_backward *j, const int16_t *gradients, uint32_t ky, int32_t x,
                            uint32_t group, int32_t *sums) {
     const lil_window *window = &j->call->op.parameters.gradient.window;
     const lil_tensor *in = &j->call->sources[0].tensor;
@@ -72,7 +58,7 @@ static void add_window_row(const job *j, const int16_t *gradients, uint32_t ky, 
 }
 
 /* The gradients of a group's inputs at one pixel. */
-static void gather_pixel(job *j, int32_t x, uint32_t group, int32_t *sums, int16_t *out) {
+static void gather_pixel(lil_backward *j, int32_t x, uint32_t group, int32_t *sums, int16_t *out) {
     const lil_window *window = &j->call->op.parameters.gradient.window;
     memset(sums, 0, 4 * j->group_inputs);
     for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
@@ -86,30 +72,32 @@ static void gather_pixel(job *j, int32_t x, uint32_t group, int32_t *sums, int16
         }
     }
     for (uint32_t i = 0; i < j->group_inputs; i++) {
-        out[i] = finish(j, sums[i]);
+        out[i] = lil_finish_gradient(j, sums[i]);
     }
 }
 
-#if LIL_HAS_VECTORS
+#if LIL_HAS_VECTORS && !LIL_HAS_DSP
 
 /* A 1x1 convolution: the sums of all inputs of a pixel at once. */
-static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, int16_t *out) {
+void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
+                            int16_t *out) {
     int32_t sums[j->group_inputs];
     for (uint32_t x = 0; x < count; x++) {
         memset(sums, 0, sizeof sums);
         add_tap(j, group_weights(j, 0), gradients, sums);
         for (size_t i = 0; i < j->group_inputs; i++) {
-            out[i] = finish(j, sums[i]);
+            out[i] = lil_finish_gradient(j, sums[i]);
         }
         gradients += j->group_outputs;
         out += j->group_inputs;
     }
 }
 
-#else
+#elif !LIL_HAS_DSP
 
 /* The same, two inputs of two pixels at a time, for which registers suffice. */
-static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, int16_t *out) {
+void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
+                            int16_t *out) {
     const uint32_t outputs = j->group_outputs, inputs = j->group_inputs;
     const uint32_t step = lil_pair_bytes(&j->call->op, j->taps);
     for (uint32_t i = 0; i < inputs; i += 2) {
@@ -141,14 +129,14 @@ static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, in
                 b1 += (uint32_t)(w[2] * b[0]);
             }
             int16_t *to = out + x * inputs + i;
-            to[0] = finish(j, (int32_t)a0);
+            to[0] = lil_finish_gradient(j, (int32_t)a0);
             if (has_second) {
-                to[1] = finish(j, (int32_t)a1);
+                to[1] = lil_finish_gradient(j, (int32_t)a1);
             }
             if (has_next) {
-                to[inputs] = finish(j, (int32_t)b0);
+                to[inputs] = lil_finish_gradient(j, (int32_t)b0);
                 if (has_second) {
-                    to[inputs + 1] = finish(j, (int32_t)b1);
+                    to[inputs + 1] = lil_finish_gradient(j, (int32_t)b1);
                 }
             }
         }
@@ -159,7 +147,7 @@ static void multiply_pixels(job *j, const int16_t *gradients, uint32_t count, in
 
 /* Rows that lie one behind the other. Those of the output may lie over earlier rows of the input,
  * so they are computed row by row, or at once where they do not. */
-static void multiply_rows(job *j) {
+static void multiply_rows(lil_backward *j) {
     const lil_call *call = j->call;
     const int16_t *in = lil_gradient_row(&call->sources[0], call->sources[0].first);
     int16_t *out = (int16_t *)(void *)call->out;
@@ -168,7 +156,7 @@ static void multiply_rows(job *j) {
     bool is_apart = out + out_count <= in || in + in_count <= out;
     uint32_t step = is_apart ? call->pixels : call->output.width;
     for (uint32_t x = 0; x < call->pixels; x += step) {
-        multiply_pixels(j, in, step, out);
+        lil_multiply_gradients(j, in, step, out);
         in += step * j->group_outputs;
         out += step * j->group_inputs;
     }
@@ -176,7 +164,7 @@ static void multiply_rows(job *j) {
 
 void lil_convolution_gradient(const lil_call *call) {
     const lil_window *window = &call->op.parameters.gradient.window;
-    job j = load_job(call);
+    lil_backward j = load_job(call);
     if (call->op.flags & LIL_POINTWISE) {
         multiply_rows(&j);
     } else {

@@ -11,17 +11,13 @@ void lil_sum_gradients(const lil_call *call) {
     const lil_sum *sum = &call->op.parameters.sum;
     int32_t least = sum->shift[0] < sum->shift[1] ? sum->shift[0] : sum->shift[1];
     int32_t down = least < 0 ? -least : 0;
-    int64_t scale_a = (int64_t)1 << (sum->shift[0] + down);
-    int64_t scale_b = (int64_t)1 << (sum->shift[1] + down);
-    int64_t half = ((int64_t)1 << down) >> 1;
+    int32_t scale_a = 1 << (sum->shift[0] + down);
+    int32_t scale_b = 1 << (sum->shift[1] + down);
+    int32_t half = (1 << down) >> 1;
     lil_clamp_count count = {sum->limit, 0};
     int16_t *out = (int16_t *)(void *)call->out;
     for (uint32_t i = 0; i < call->pixels * call->output.channels; i++) {
-        int64_t value = (a[i] * scale_a + b[i] * scale_b + half) >> down;
-        int32_t narrow = value > INT32_MAX    ? INT32_MAX
-                         : value < -INT32_MAX ? -INT32_MAX
-                                              : (int32_t)value;
-        out[i] = lil_clamp_value(&count, narrow);
+        out[i] = lil_clamp_value(&count, (a[i] * scale_a + b[i] * scale_b + half) >> down);
     }
     call->training->saturated += count.saturated;
 }

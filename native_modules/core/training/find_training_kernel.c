@@ -36,7 +36,11 @@ uint32_t lil_training_scratch(const lil_operator *op, const lil_tensor *input,
     bool is_sink = op->flags & LIL_SINK;
     switch (op->kind) {
     case LIL_CONVOLUTION_GRADIENT:
-        return op->flags & LIL_POINTWISE ? 0 : sum_bytes(1, output->channels / window->groups);
+        /* The weights of two inputs, as halves; or the sums of a pixel. */
+        return op->flags & LIL_POINTWISE ? sum_bytes(2, lil_pair_count(input->channels))
+                                         : sum_bytes(1, output->channels / window->groups);
+    case LIL_DEPTHWISE_GRADIENT:
+        return sum_bytes(2, taps); /* a list of taps, two words each */
     case LIL_MULTIPLY_GRADIENT:
         return is_sink ? sum_bytes(1, input->channels) : 0;
     case LIL_UPDATE_BIAS:

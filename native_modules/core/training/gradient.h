@@ -40,15 +40,28 @@ typedef struct lil_clamp_count {
 } lil_clamp_count;
 
 static inline int16_t lil_clamp_value(lil_clamp_count *count, int32_t value) {
-    if (value > count->limit) {
+    if ((uint32_t)value + (uint32_t)count->limit > 2 * (uint32_t)count->limit) {
         count->saturated++;
-        return (int16_t)count->limit;
-    }
-    if (value < -count->limit) {
-        count->saturated++;
-        return (int16_t)-count->limit;
+        return (int16_t)(value < 0 ? -count->limit : count->limit);
     }
     return (int16_t)value;
+}
+
+/* The outputs that the clamp of an operator let pass: those from `low`, `range` of them. */
+typedef struct lil_passing {
+    int32_t low;
+    uint32_t range;
+} lil_passing;
+
+static inline lil_passing lil_load_passing(const lil_operator *op) {
+    int32_t low = op->activation_min + 1;
+    lil_passing passing = {low,
+                           op->activation_max > low ? (uint32_t)(op->activation_max - low) : 0};
+    return passing;
+}
+
+static inline bool lil_passes(const lil_passing *passing, int32_t value) {
+    return (uint32_t)(value - passing->low) < passing->range;
 }
 
 /* value * multiplier * 2^(shift - 31), rounded to nearest, ties upwards, within 32 bits. */

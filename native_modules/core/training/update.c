@@ -3,38 +3,52 @@
 
 #if LIL_TRAINING
 
-int32_t lil_change(const lil_updater *updater, uint32_t channel, int32_t sum, const void *place) {
+lil_rate lil_load_rate(const lil_updater *updater, uint32_t channel) {
     const lil_training *state = updater->call->training;
     int64_t multiplier = lil_load_int32(updater->multipliers + 4 * channel);
-    int64_t product = sum * (multiplier * state->rate_mantissa >> 31);
-    int32_t shift = 31 - updater->shifts[channel] - state->rate_exponent + state->gradient_exponent;
+    lil_rate rate;
+    rate.channel = channel;
+    rate.factor = (int32_t)(multiplier * state->rate_mantissa >> 31);
+    rate.shift = 31 - updater->shifts[channel] - state->rate_exponent + state->gradient_exponent;
+    return rate;
+}
+
+int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum,
+                   const void *place) {
+    int64_t product = (int64_t)sum * rate->factor;
+    int32_t shift = rate->shift;
     if (product == 0) {
         return 0;
+    }
+    if (shift <= 0) {
+        return product > 0 ? INT32_MAX : -INT32_MAX; /* too large a step for any constant */
     }
     if (shift > 62) {
         product >>= shift - 62 < 63 ? shift - 62 : 63;
         shift = 62;
     }
-    if (shift <= 0) {
-        return product > 0 ? INT32_MAX : -INT32_MAX; /* too large a step for any constant */
-    }
-    uint32_t index = (uint32_t)((const uint8_t *)place - (const uint8_t *)state);
+    uint32_t index = (uint32_t)((const uint8_t *)place - (const uint8_t *)updater->call->training);
     uint32_t random = lil_scramble(updater->key ^ index * 0x9E3779B9);
-    int64_t rest =
-        shift >= 32 ? (int64_t)((uint64_t)random << (shift - 32)) : random >> (32 - shift);
-    int64_t change = (product + rest) >> shift;
+    if (shift >= 32) {
+        /* (product + random * 2^(shift - 32)) / 2^shift */
+        return (int32_t)(((product >> (shift - 32)) + random) >> 32);
+    }
+    int64_t change = (product + (random >> (32 - shift))) >> shift;
     return change > INT32_MAX ? INT32_MAX : change < -INT32_MAX ? -INT32_MAX : (int32_t)change;
 }
 
-void lil_update_weight(const lil_updater *updater, uint32_t channel, int32_t sum, int8_t *weight,
-                       int32_t zero_point) {
-    int32_t change = lil_change(updater, channel, sum, weight);
-    int64_t value = (int64_t)*weight - change;
+void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t sum,
+                       int8_t *weight, int32_t zero_point) {
+    int32_t change = lil_change(updater, rate, sum, weight);
+    if (change == 0) {
+        return;
+    }
     if (change > 127 || change < -127) {
         updater->call->training->saturated++; /* a step as large as half of all weights there are */
     }
+    int64_t value = (int64_t)*weight - change;
     int32_t limited = value > 127 ? 127 : value < -127 ? -127 : (int32_t)value;
-    int32_t *bias = lil_trained_bias(updater->call) + channel;
+    int32_t *bias = lil_trained_bias(updater->call) + rate->channel;
     *bias = lil_clamp_bias(*bias - (int64_t)zero_point * (limited - *weight));
     *weight = (int8_t)limited;
 }

@@ -34,9 +34,19 @@ static inline lil_updater lil_load_updater(const lil_call *call, uint32_t channe
     return updater;
 }
 
-/* The change of the constant at `place`: a sum of gradients, times its channel's factor and the
- * learning rate, at the gradients' own scale. */
-int32_t lil_change(const lil_updater *updater, uint32_t channel, int32_t sum, const void *place);
+/* What a channel's sums of gradients are multiplied with: its own factor, the learning rate, and
+ * the scale of the gradients: factor * 2^-shift. */
+typedef struct lil_rate {
+    uint32_t channel;
+    int32_t factor;
+    int32_t shift;
+} lil_rate;
+
+lil_rate lil_load_rate(const lil_updater *updater, uint32_t channel);
+
+/* The change of the constant at `place`. */
+int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum,
+                   const void *place);
 
 /* The trained bias of the operator, which it may change. */
 static inline int32_t *lil_trained_bias(const lil_call *call) {
@@ -50,8 +60,8 @@ static inline int32_t lil_clamp_bias(int64_t value) {
 }
 
 /* Takes its change off a weight, and what that changes in the sums of zero points off the bias. */
-void lil_update_weight(const lil_updater *updater, uint32_t channel, int32_t sum, int8_t *weight,
-                       int32_t zero_point);
+void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t sum,
+                       int8_t *weight, int32_t zero_point);
 
 /* Sums over pixels of gradients times inputs less their zero point. */
 typedef struct lil_run_of_pixels {

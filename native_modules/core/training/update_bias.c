@@ -10,16 +10,21 @@ void lil_update_bias(const lil_call *call) {
     if (call->y == 0) {
         memset(sums, 0, 4 * in->channels);
     }
-    for (uint32_t x = 0; x < in->width; x++) {
-        for (uint32_t c = 0; c < in->channels; c++) {
-            sums[c] = lil_wrapping_sum(sums[c], *gradients++);
+    for (uint32_t c = 0; c < in->channels; c++) {
+        const int16_t *gradient = gradients + c;
+        int32_t sum = sums[c];
+        for (uint32_t x = in->width; x != 0; x--) {
+            sum = lil_wrapping_sum(sum, *gradient);
+            gradient += in->channels;
         }
+        sums[c] = sum;
     }
     if (call->y + 1 == (int32_t)in->height) {
         lil_updater updater = lil_load_updater(call, in->channels);
         int32_t *bias = lil_trained_bias(call);
         for (uint32_t c = 0; c < in->channels; c++) {
-            int64_t value = (int64_t)bias[c] - lil_change(&updater, c, sums[c], bias + c);
+            lil_rate rate = lil_load_rate(&updater, c);
+            int64_t value = (int64_t)bias[c] - lil_change(&updater, &rate, sums[c], bias + c);
             bias[c] = lil_clamp_bias(value);
         }
         *call->out = 0;

@@ -32,8 +32,9 @@ static void apply(const lil_updater *updater, uint32_t channel, uint32_t kernel,
     const lil_call *call = updater->call;
     uint32_t channels = call->sources[0].tensor.channels;
     int8_t *weights = (int8_t *)(lil_trained_bias(call) + channels);
+    lil_rate rate = lil_load_rate(updater, channel);
     for (uint32_t tap = 0; tap < kernel; tap++) {
-        lil_update_weight(updater, channel, sums[tap], weights + tap * channels + channel,
+        lil_update_weight(updater, &rate, sums[tap], weights + tap * channels + channel,
                           call->sources[1].tensor.zero_point);
     }
 }

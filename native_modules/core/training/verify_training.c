@@ -207,10 +207,11 @@ static int32_t verify_sum(const subject *s) {
                     same_shape(&s->in, &s->out) && same_shape(&s->other, &s->out) &&
                     is_straight(&s->edges[0], &s->in, &s->out) &&
                     is_straight(&s->edges[1], &s->other, &s->out);
+    int32_t apart = sum->shift[0] - sum->shift[1];
     for (uint32_t i = 0; i < 2; i++) {
-        is_sound = is_sound && sum->shift[i] >= -15 && sum->shift[i] <= 15;
+        is_sound = is_sound && sum->shift[i] >= -14 && sum->shift[i] <= 14;
     }
-    return operator_status(is_sound);
+    return operator_status(is_sound && apart >= -14 && apart <= 14);
 }
 
 static int32_t verify_product(const subject *s) {
