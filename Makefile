@@ -18,9 +18,15 @@ NATMOD := dist/$(ARCH)-6.3/_lilliput.mpy
 NATMOD_ARCHES := x64 x86 armv6m armv7m armv7emsp armv7emdp rv32imc
 EMULATORS := build/emulators
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-FIRMWARE = build/firmware/$1/firmware.elf
+EMULATED := $(patsubst boards/emulated/%/board.mk,%,$(wildcard boards/emulated/*/board.mk))
+# An emulated board's firmware without and with the user C module; any other is one of the rp2 port.
+FIRMWARE = $(if $(filter $1,$(EMULATED)),build/firmware/$1/firmware.elf \
+             build/firmware/$1-usermod/firmware.elf,build/firmware/$1/firmware.uf2)
 FIRMWARE_SOURCES := $(wildcard boards/emulated/* boards/emulated/*/*)
-BOARD ?= $(patsubst boards/emulated/%/board.mk,%,$(wildcard boards/emulated/*/board.mk))
+# What the tests run on in every build; the others run where `make firmware` has built them.
+TESTED := $(filter-out cortex-m33,$(EMULATED))
+RP2_TREE := build/micropython-rp2
+BOARD ?= $(EMULATED)
 FIRMWARE_CACHE := $(or $(LILLIPUT_CACHE),$(HOME)/.cache/lilliput)/firmware-$(VERSION)
 EXTENSION := host/_lilliput.abi3.so
 
@@ -42,10 +48,6 @@ MAKE_NATMOD = $(WITH_EMULATORS) $(MAKE) --no-print-directory -C native_modules/n
 
 # A file's tests share what its fixtures build, so they stay in one process.
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
-
-# What the tests run on in every build; the others run where `make firmware` has built them.
-TESTED_FIRMWARE = $(foreach name,cortex-m3 cortex-m3-usermod cortex-m4 cortex-m4-usermod cortex-m7 \
-                    cortex-m7-usermod rv32,$(call FIRMWARE,$(name)))
 
 # Native modules exist for x86-64 Unix ports only; elsewhere the module is built into the port.
 ifeq ($(shell uname -m),x86_64)
@@ -90,22 +92,23 @@ unix: $(STANDARD_PORT) ## fetch MicroPython, build mpy-cross and the standard Un
 emulators: $(EMULATORS) ## fetch cross compilers and QEMU, or find them on PATH; link build/emulators to them
 	@:
 
-firmware: $(foreach board,$(BOARD),$(call FIRMWARE,$(board)) $(call FIRMWARE,$(board)-usermod)) ## build emulated BOARDs' firmware, without and with the user C module
+firmware: $(foreach board,$(BOARD),$(call FIRMWARE,$(board))) ## build BOARDs' firmware with Lilliput in it: emulated ones, or RPI_PICO2 and the like
 
 usermod: $(USERMOD_PORT) ## build the Unix port with Lilliput as a user C module
 
 demo: setup $(STAMPS)/models ## find the face in a photograph, in MicroPython
 	@$(BIN)/python demo/face.py
 
-test: setup natmods $(USERMOD_PORT) $(TESTED_FIRMWARE) $(STAMPS)/models $(STAMPS)/test ## run the tests
+test: setup natmods $(USERMOD_PORT) $(foreach board,$(TESTED),$(call FIRMWARE,$(board))) $(STAMPS)/models $(STAMPS)/test ## run the tests
 	LILLIPUT_TEST_PROFILE=fast $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
-test-all: setup natmods firmware $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
+test-all: setup natmods $(foreach board,$(EMULATED) RPI_PICO RPI_PICO2,$(call FIRMWARE,$(board))) $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
 	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
 bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and bench/instructions.json
 	$(BIN)/python bench/planner.py $(MODELS)
 	$(BIN)/python bench/benchmark.py --models $(MODELS)
+	$(BIN)/python bench/int4.py --models $(MODELS)
 
 bench-check: setup $(STAMPS)/test ## fail when a model needs more instructions than were written down
 	$(BIN)/python bench/check.py --models $(MODELS)
@@ -181,25 +184,36 @@ $(patsubst %,dist/%-6.3/_lilliput.mpy,$(filter-out x64 x86,$(NATMOD_ARCHES))): |
 $(EMULATORS):
 	@$(PYTHON) toolchain/get_emulators.py --link $@
 
-# The copy is for an installed Lilliput, which has no source tree to look in.
-define BUILD_FIRMWARE
-@echo "Building firmware $2 ..."
-@mkdir -p build/firmware $(FIRMWARE_CACHE)
-@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
-  -C boards/emulated BOARD=$1 BUILD=$(ROOT)/build/firmware/$2 USER_C_MODULES=$3 \
-  MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python >build/firmware/$2.log 2>&1 \
-  || { cat build/firmware/$2.log; exit 1; }
-@cp $@ $(FIRMWARE_CACHE)/$2.elf
-@touch $@
-endef
-
+# The copies are for an installed Lilliput, which has no source tree to look in.
 build/firmware/%-usermod/firmware.elf: $(FIRMWARE_SOURCES) $(CORE) $(BINDINGS) \
                                        native_modules/usermod/micropython.mk \
                                        | $(EMULATORS) $(STAMPS)/base $(STANDARD_PORT)
-	$(call BUILD_FIRMWARE,$*,$*-usermod,$(ROOT)/native_modules)
+	@echo "Building firmware for $* ..."
+	@mkdir -p build/firmware $(FIRMWARE_CACHE)
+	@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
+	  -C boards/emulated both BOARD=$* BUILD=$(ROOT)/$(@D) USER_C_MODULES=$(ROOT)/native_modules \
+	  MPY_DIR=$(ROOT)/$(MICROPYTHON) PYTHON=$(BIN)/python >$(@D).log 2>&1 || { cat $(@D).log; exit 1; }
+	@cp $@ $(FIRMWARE_CACHE)/$*-usermod.elf
+	@touch $@
 
-build/firmware/%/firmware.elf: $(FIRMWARE_SOURCES) | $(EMULATORS) $(STAMPS)/base $(STANDARD_PORT)
-	$(call BUILD_FIRMWARE,$*,$*,)
+build/firmware/%/firmware.elf: build/firmware/%-usermod/firmware.elf
+	@mkdir -p $(@D)
+	@cp $(<D)/stock/firmware.elf $@
+	@cp $@ $(FIRMWARE_CACHE)/$*.elf
+
+build/firmware/%/firmware.uf2: $(wildcard boards/rp2/*) $(CORE) $(BINDINGS) \
+                               native_modules/usermod/micropython.cmake \
+                               | $(RP2_TREE) $(EMULATORS) $(STAMPS)/base
+	@echo "Building firmware for $* ..."
+	@mkdir -p build/firmware
+	@$(WITH_EMULATORS) $(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) \
+	  -C boards/rp2 BOARD=$* BUILD=$(ROOT)/$(@D) TREE=$(ROOT)/$(RP2_TREE) PYTHON=$(BIN)/python \
+	  >$(@D).log 2>&1 || { tail -20 $(@D).log; exit 1; }
+	@touch $@
+	@echo "$@: hold the board's BOOTSEL button while you plug it in, and copy this file to its drive"
+
+$(RP2_TREE): | $(STANDARD_PORT)
+	@$(PYTHON) toolchain/get_pico_sdk.py --micropython $(MICROPYTHON) --tree $@
 
 $(USERMOD_PORT): $(CORE) $(BINDINGS) native_modules/usermod/micropython.mk | $(STAMPS)/base $(STANDARD_PORT)
 	@echo "Building the Unix port with the user C module ..."

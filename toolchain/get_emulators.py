@@ -19,7 +19,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from get_micropython import SetupError, link, locked, open_cache
+from package_archive import SetupError
+from package_cache import link, locked, open_cache
 
 ARM = "arm-none-eabi"
 RISCV = "riscv64-unknown-elf"
@@ -134,7 +135,7 @@ def script(root: Path, program: Path) -> str:
         data = [usr / "share" / "qemu", usr / "share" / "seabios", usr / "lib" / "ipxe" / "qemu"]
         arguments = [part for folder in data for part in ("-L", str(folder))]
     elif re.fullmatch(rf"{ARM}-(gcc|g\+\+|cpp|c\+\+)(-[\d.]+)?", name):
-        arguments = ["-isystem", str(usr / "include" / "newlib")]
+        arguments = ["-idirafter", str(usr / "include" / "newlib")]
         arguments += [f"-B{usr / 'lib' / ARM / 'newlib'}/"]
     elif re.fullmatch(rf"{RISCV}-(gcc|g\+\+|cpp|c\+\+)(-[\d.]+)?", name):
         arguments = ["-isystem", str(usr / "lib" / "picolibc" / RISCV / "include")]

@@ -31,22 +31,18 @@ def rows(frame, frame_width, frame_height, shape):
         yield row
 
 
-def open_camera():
-    return Camera(frame_size=FrameSize.QQVGA, pixel_format=PixelFormat.RGB565)
-
-
-def look(model, camera):
-    """Runs the model on what the camera sees."""
-    frame = camera.capture()
-    model.infer(rows(frame, camera.pixel_width, camera.pixel_height, model.input.shape))
-    camera.free_buffer()
+def pictures(shape):
+    """Yields one picture of the camera after the other, each as the rows of a model's input."""
+    camera = Camera(frame_size=FrameSize.QQVGA, pixel_format=PixelFormat.RGB565)
+    while True:
+        yield rows(camera.capture(), camera.pixel_width, camera.pixel_height, shape)
+        camera.free_buffer()
 
 
 def main(path="/person.lil"):
     model = lilliput.load(path)
-    camera = open_camera()
-    while True:
-        look(model, camera)
+    for picture in pictures(model.input.shape):
+        model.infer(picture)
         for label, score in model.top(1):
             print("%s %.2f" % (label, score))
 

@@ -3,7 +3,7 @@
 The model has a class labelled "person": convert it with `--labels`.
 """
 
-from camera_rows import look, open_camera
+from camera_rows import pictures
 from machine import Pin
 
 import lilliput
@@ -11,11 +11,10 @@ import lilliput
 
 def main(path="/person.lil"):
     model = lilliput.load(path)
-    camera = open_camera()
     lamp = Pin("LED", Pin.OUT)
     is_on = False
-    while True:
-        look(model, camera)
+    for picture in pictures(model.input.shape):
+        model.infer(picture)
         # Two thresholds: with a single one, a score near it would make the lamp flicker.
         is_on = dict(model.top(2))["person"] > (0.4 if is_on else 0.6)
         lamp.value(is_on)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from .passes.simplify import simplify
 if TYPE_CHECKING:
     from .boards.memory import Room
     from .planner.plan import Plan
-    from .quantize import Options, Report
+    from .quantize import Int4Options, Int4Report, Options, Report
 
 Progress = Callable[[str, int, int], None]
 CalibrationSource = (
@@ -27,6 +27,9 @@ CalibrationSource = (
 )
 
 DEFAULT_PIXEL_RANGE = (0.0, 1.0)
+
+_WHY_FLOAT = "the model is float and must be quantised"
+_WHY_INT4 = "layers for four-bit weights are chosen"
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class Conversion:
     data: the `.lil` file. report: what quantisation cost, layer by layer; None for a model that
     was int8. summary: `arena_bytes`, `flash_bytes`, `macs`, `operators`, `input`, `output` (dicts
     of name, shape, dtype, scale, zero_point), `inputs`, `outputs`, all in plain types.
-    warnings: what the user should know, a sentence each.
+    warnings: what the user should know, a sentence each. int4: which layers have four-bit weights,
+    and what they cost; None unless they were asked for.
     """
 
     data: bytes
     report: Report | None
     summary: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    int4: Int4Report | None = None
 
 
 def convert(
@@ -56,6 +61,7 @@ def convert(
     method: str = "mse",
     equalize: bool = True,
     bias_correction: bool = True,
+    int4: Int4Options | None = None,
     max_samples: int = 256,
     paged: bool = False,
     room: Room | None = None,
@@ -66,13 +72,16 @@ def convert(
 
     model: path of a `.tflite`, `.keras` or `.h5` file or a SavedModel folder, the bytes of a
         `.tflite`, or a live Keras model. An int8 model is taken bit for bit.
-    calibrate: what a float model is quantised with: a folder of images, a `.npz` or `.npy` file,
-        or arrays [samples, *input shape], one an input; see `samples.read_calibration`.
+    calibrate: what a float model is quantised with, and layers are chosen on for `int4`: a folder
+        of images, a `.npz` or `.npy` file, or arrays [samples, *input shape], one an input; see
+        `samples.read_calibration`.
     sram: bytes the arena may have at most.
     labels: names of the classes, stored in the file.
     input_range: the reals that pixel values 0 and 255 stand for. By default 0 and 1 when images
         calibrate a float model; otherwise the ends of the int8 range of an image-like input.
     method, equalize, bias_correction: how a float model is quantised; see `quantize.Options`.
+    int4: store the weights of as many layers in four bits as accuracy allows; see
+        `quantize.Int4Options`. Without labels there, those of the calibration file are taken.
     paged: make a file whose weights are read into the arena as an inference needs them, for boards
         that can neither map a file nor hold it in RAM.
     room: what the board has for the model (`boards.Profile.room`): plans for it, paged if need be.
@@ -98,6 +107,7 @@ def convert(
         calibrate=calibrate,
         input_range=input_range,
         options=options,
+        int4=int4,
         max_samples=max_samples,
         progress=tell,
     )
@@ -118,7 +128,7 @@ def convert(
     tell("plan", 1, 1)
     if output is not None:
         write_atomically(Path(output), data)
-    return Conversion(data, report, _summary(plan, data, labels), warnings)
+    return Conversion(data, report, _summary(plan, data, labels), warnings, imported.int4_report)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,7 @@ class Imported:
     report: Report | None
     input_range: tuple[float, float] | None
     warnings: tuple[str, ...]
+    int4_report: Int4Report | None = None
 
 
 def import_int8(
@@ -139,11 +150,12 @@ def import_int8(
     calibrate: CalibrationSource | None = None,
     input_range: tuple[float, float] | None = None,
     options: Options | None = None,
+    int4: Int4Options | None = None,
     max_samples: int = 256,
     progress: Progress | None = None,
 ) -> Imported:
     """Reads a model, and quantises it when it is float. Arguments and errors as `convert`."""
-    from .quantize import Options
+    from .quantize import Options, choose_int4_layers, quantize
 
     tell = progress or (lambda stage, done, total: None)
     options = options or Options()
@@ -152,25 +164,40 @@ def import_int8(
     graph = simplify(graph)
     tell("import", 1, 1)
     report = None
+    int4_report = None
+    read = None
     warnings: tuple[str, ...] = ()
     if is_float(graph):
-        graph, report, used_range = _quantized(
-            graph, calibrate, input_range, options, max_samples, tell
+        read = _calibration(
+            graph, calibrate, input_range or DEFAULT_PIXEL_RANGE, max_samples, _WHY_FLOAT, tell
         )
-        if input_range is None and used_range is not None:
+        graph, report = quantize(graph, read.samples, options, tell)
+        if input_range is None and read.took_pixels:
+            low, high = DEFAULT_PIXEL_RANGE
             warnings = (
-                f"pixels 0 to 255 were taken as {used_range[0]:g} to {used_range[1]:g}; "
+                f"pixels 0 to 255 were taken as {low:g} to {high:g}; "
                 "if the model was trained on another range, say --input-range",
             )
-            input_range = used_range
+            input_range = DEFAULT_PIXEL_RANGE
         source["quantization"] = {
             "method": options.method,
             "equalize": options.equalize,
             "bias_correction": options.bias_correction,
         }
+    elif int4 is not None:
+        pixel_range = input_range or _full_range(graph) or DEFAULT_PIXEL_RANGE
+        read = _calibration(graph, calibrate, pixel_range, max_samples, _WHY_INT4, tell)
     elif calibrate is not None:
         warnings = ("the model is int8 already: the calibration data was not used",)
-    return Imported(graph, source, report, input_range or _full_range(graph), warnings)
+    input_range = input_range or _full_range(graph)
+    if int4 is not None and read is not None:
+        if int4.labels is None:
+            int4 = replace(int4, labels=read.labels)
+        graph, int4_report = choose_int4_layers(graph, read.samples, int4, tell)
+        source["int4"] = {
+            name: value for name, value in asdict(int4_report).items() if name != "layers"
+        }
+    return Imported(graph, source, report, input_range, warnings, int4_report)
 
 
 def read_graph(model: Any) -> Graph:
@@ -254,37 +281,33 @@ def _origin(name: str, data: bytes) -> dict[str, Any]:
     return {"source": name, "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _quantized(
+def _calibration(
     graph: Graph,
     calibrate: CalibrationSource | None,
-    input_range: tuple[float, float] | None,
-    options: Options,
+    pixel_range: tuple[float, float],
     max_samples: int,
+    why: str,
     tell: Progress,
-) -> tuple[Graph, Report, tuple[float, float] | None]:
-    """The int8 graph, its report, and the range that pixels were mapped to, if any were."""
-    from .quantize import quantize
-
+) -> samples.Calibration:
+    """The samples; ValueError begins with `why` they are needed when there are none."""
     ports = [graph.tensors[index] for index in graph.inputs]
     if calibrate is None:
         shapes = ", ".join(f"{port.name!r} {list(port.shape)}" for port in ports)
         raise ValueError(
-            f"the model is float and must be quantised with typical inputs: pass --calibrate with "
-            f"a folder of images or a .npz file (inputs: {shapes})"
+            f"{why} with typical inputs: pass --calibrate with a folder of images or a .npz file "
+            f"(inputs: {shapes})"
         )
     source = Path(calibrate) if isinstance(calibrate, (str, os.PathLike)) else calibrate
     if isinstance(source, Path) and not source.exists():
         raise FileNotFoundError(f"{source}: no such calibration data")
-    read = samples.read_calibration(
+    return samples.read_calibration(
         source,
         [port.name for port in ports],
         [port.shape for port in ports],
-        input_range or DEFAULT_PIXEL_RANGE,
+        pixel_range,
         limit=max_samples,
         progress=lambda done, total: tell("read samples", done, total),
     )
-    quantized, report = quantize(graph, read.samples, options, tell)
-    return quantized, report, input_range or (DEFAULT_PIXEL_RANGE if read.took_pixels else None)
 
 
 def _full_range(graph: Graph) -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from . import __version__
 from .boards import Profile
+from .unixport import find_device_package, find_natmod
 
 SOURCE_TREE = Path(__file__).parents[2]
 _START_SECONDS = 30.0
@@ -127,6 +128,22 @@ def find_firmware(name: str, native_module_built_in: bool = False) -> Path:
         f"there is no firmware for the emulated {name}: run `make firmware BOARD={name}` in "
         f"Lilliput's source tree, which also puts a copy at {copy}"
     )
+
+
+def package_files(
+    name: str, native_module_built_in: bool = False, architecture: str | None = None
+) -> dict[str, bytes]:
+    """The device package and its native module, by their paths in the ROMFS of an emulated board.
+
+    name, native_module_built_in: see `emulated_board`. architecture: of the native module, by
+    default the board's own. Raises UnixPortError where there is no native module for it.
+    """
+    sources = find_device_package().glob("*.py")
+    files = {f"lib/lilliput/{path.name}": path.read_bytes() for path in sources}
+    if not native_module_built_in:
+        module = find_natmod(architecture or BOARDS[name].natmod)
+        files["lib/_lilliput.mpy"] = module.read_bytes()
+    return files
 
 
 def _storage(profile: Profile | None) -> tuple[int, int]:

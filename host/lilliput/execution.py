@@ -142,14 +142,11 @@ def run_on_emulated_board(
     """
     from .deployment.connection import Board
     from .deployment.romfs import write_image
-    from .emulation import BOARDS, emulated_board
-    from .unixport import find_device_package, find_natmod
+    from .emulation import BOARDS, emulated_board, package_files
 
     files = _request(data, inputs)
-    for source in find_device_package().glob("*.py"):
-        files[f"lib/lilliput/{source.name}"] = source.read_bytes()
-    if not native_module_built_in and name in BOARDS:
-        files["lib/_lilliput.mpy"] = find_natmod(architecture or BOARDS[name].natmod).read_bytes()
+    if name in BOARDS:
+        files |= package_files(name, native_module_built_in, architecture)
     with (
         emulated_board(
             name,

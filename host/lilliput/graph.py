@@ -5,7 +5,8 @@ turns float into int8, and `lilliput.lower` turns the int8 graph into the operat
 
 Operator kinds and their semantics are TFLite's (names of `BuiltinOperator`), layouts are NHWC,
 convolution weights OHWI, depthwise weights [1, H, W, C * multiplier], and quantised numbers follow
-the TFLite 8-bit quantisation specification: real = scale * (q - zero_point).
+the TFLite 8-bit quantisation specification: real = scale * (q - zero_point). Weights of four bits
+are int8 numbers that are multiples of `INT4_STEP`, so what computes with int8 computes with them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+INT4_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,13 @@ class Graph:
     def producers(self) -> dict[int, Operator]:
         """The operator that computes each tensor; graph inputs and constants have none."""
         return {index: op for op in self.operators for index in op.outputs}
+
+    def quantization(self, index: int) -> Quantization:
+        """A tensor's quantisation. Raises TypeError when it has none."""
+        quantization = self.tensors[index].quantization
+        if quantization is None:
+            raise TypeError(f"tensor {self.tensors[index].name!r} is not quantised")
+        return quantization
 
     def consumers(self) -> dict[int, list[Operator]]:
         """The operators that read each tensor, in order of execution."""

@@ -6,8 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .format import ModelFile, read
-from .format.structs import unpack
+from .format.structs import constants, unpack
 
+_WEIGHTED = frozenset(
+    {
+        "CONVOLUTION",
+        "DEPTHWISE_CONVOLUTION",
+        "TRANSPOSED_CONVOLUTION",
+        "FULLY_CONNECTED",
+    }
+)
 _WINDOWED = frozenset(
     {
         "CONVOLUTION",
@@ -21,12 +29,16 @@ _WINDOWED = frozenset(
 
 @dataclass(frozen=True)
 class OperatorInfo:
-    """One operator: shapes are height, width, channels. `window`: of a convolution or pool."""
+    """One operator: shapes are height, width, channels. `window`: of a convolution or pool.
+
+    weight_bits: 4 or 8; 0 of an operator without weights.
+    """
 
     kind: str
     inputs: tuple[tuple[int, int, int], ...]
     output: tuple[int, int, int]
     window: str
+    weight_bits: int
     constants_bytes: int
     scratch_bytes: int
 
@@ -134,11 +146,18 @@ def _operators(file: ModelFile, data: bytes) -> list[OperatorInfo]:
             inputs=tuple(file.tensors[index].shape for index in op.inputs),
             output=file.tensors[op.output].shape,
             window=_window(record.parameters.window) if op.kind in _WINDOWED else "",
+            weight_bits=_weight_bits(op.kind, record.flags),
             constants_bytes=op.constants_bytes,
             scratch_bytes=op.scratch_bytes,
         )
         for op, record in zip(file.operators, records, strict=True)
     ]
+
+
+def _weight_bits(kind: str, flags: int) -> int:
+    if kind not in _WEIGHTED:
+        return 0
+    return 4 if flags & constants()["LIL_INT4"] else 8
 
 
 def _window(window: Any) -> str:

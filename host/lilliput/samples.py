@@ -16,13 +16,19 @@ IMAGE_SUFFIXES = frozenset(
 
 Sample = list[np.ndarray]
 
+_LABELS = "labels"  # the array of a .npz file that is no input
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """Samples, one list of float32 arrays each, and whether they were made of uint8 pixels."""
+    """Samples, one list of float32 arrays each, and whether they were made of uint8 pixels.
+
+    labels: the class of each sample, where they are known.
+    """
 
     samples: list[Sample]
     took_pixels: bool
+    labels: tuple[int, ...] | None = None
 
 
 def pixels(path: Path, shape: Sequence[int]) -> np.ndarray:
@@ -69,27 +75,38 @@ def read_calibration(
 ) -> Calibration:
     """Samples for calibration, of the inputs' shapes with the batch.
 
-    source: a folder of images, or a `.npz` (arrays named as the inputs, or in their order) or
-    `.npy` file, or such arrays: [samples, *shape of the input] each, uint8 being pixels that go
-    through `pixel_range`, anything else the input's reals. An iterable of samples is taken too.
+    source: a folder of images, or a `.npz` (arrays named as the inputs, or in their order; one more
+    named `labels` holds classes) or `.npy` file, or such arrays: [samples, *shape of the input]
+    each, uint8 being pixels that go through `pixel_range`, anything else the input's reals. An
+    iterable of samples is taken too.
     Of more than `limit` samples, `limit` evenly spaced ones are read.
 
     Raises OSError when nothing is there, ValueError when it does not fit the model's inputs.
     """
+    labels = None
     if isinstance(source, Path):
         if source.is_dir():
             return Calibration(_read_folder(source, shapes, pixel_range, limit, progress), True)
         arrays = _read_arrays(source, names)
+        labels = _read_labels(source, names)
     elif isinstance(source, np.ndarray):
         arrays = [source]
     else:
-        samples: list[Sample] = [
+        given: list[Sample] = [
             [item] if isinstance(item, np.ndarray) else list(item) for item in source
         ]
-        _check_counts(samples, len(shapes))
-        arrays = [np.stack(column) for column in zip(*samples, strict=True)]
+        _check_counts(given, len(shapes))
+        arrays = [np.stack(column) for column in zip(*given, strict=True)]
     took_pixels = any(array.dtype == np.uint8 for array in arrays)
-    return Calibration(_split(arrays, names, shapes, pixel_range, limit), took_pixels)
+    samples = _split(arrays, names, shapes, pixel_range, limit)
+    if labels is not None:
+        if len(labels) != len(arrays[0]):
+            raise ValueError(
+                f"{source} holds {len(labels)} labels for {len(arrays[0])} samples; give one each"
+            )
+        labels = labels[_spread(len(labels), limit)]
+        return Calibration(samples, took_pixels, tuple(int(label) for label in labels))
+    return Calibration(samples, took_pixels)
 
 
 def read_input(path: Path, shapes: Sequence[Sequence[int]], names: Sequence[str]) -> Sample:
@@ -153,17 +170,32 @@ def _read_folder(
 
 
 def _read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    arrays = _load(path)
+    if set(names) <= set(arrays):
+        return [arrays[name] for name in names]
+    return [array for name, array in arrays.items() if name != _LABELS]
+
+
+def _read_labels(path: Path, names: Sequence[str]) -> np.ndarray | None:
+    labels = None if _LABELS in names else _load(path).get(_LABELS)
+    if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{path}: its labels are {labels.dtype} of the shape {list(labels.shape)}; they must "
+            "be integers, the class of each sample"
+        )
+    return labels
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file by name; a `.npy` file's has none."""
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return [loaded]
-            arrays = {name: loaded[name] for name in loaded.files}
+                return {"": loaded}
+            return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is no .npy or .npz file of plain arrays: {error}") from error
-    if set(names) <= set(arrays):
-        return [arrays[name] for name in names]
-    return list(arrays.values())
 
 
 def _check_counts(samples: Sequence[Sample], count: int) -> None:

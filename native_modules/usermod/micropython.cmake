@@ -26,5 +26,14 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${LILLIPUT_GENERA
 
 add_library(usermod_lilliput INTERFACE)
 target_sources(usermod_lilliput INTERFACE ${LILLIPUT_BINDING} ${LILLIPUT_CORE})
+
+# Most ports compile for size.
+file(READ ${LILLIPUT_MODULES}/hot_kernels.mk LILLIPUT_HOT_KERNELS)
+string(REGEX MATCHALL "[a-z0-9_/%]+\\.c" LILLIPUT_HOT_KERNELS "${LILLIPUT_HOT_KERNELS}")
+list(TRANSFORM LILLIPUT_HOT_KERNELS REPLACE "%" "*")
+list(TRANSFORM LILLIPUT_HOT_KERNELS PREPEND ${LILLIPUT_MODULES}/core/kernels/)
+file(GLOB LILLIPUT_HOT_KERNELS ${LILLIPUT_HOT_KERNELS})
+set_source_files_properties(${LILLIPUT_HOT_KERNELS} PROPERTIES COMPILE_OPTIONS -O2)
+
 target_include_directories(usermod_lilliput INTERFACE ${LILLIPUT_MODULES}/core)
 target_link_libraries(usermod INTERFACE usermod_lilliput)

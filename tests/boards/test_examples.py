@@ -16,9 +16,9 @@ from lilliput import convert, load
 from lilliput.deployment import Board
 from lilliput.deployment.connection import ScriptError
 from lilliput.deployment.romfs import write_image
-from lilliput.emulation import BOARDS, EmulationError, emulated_board
+from lilliput.emulation import EmulationError, emulated_board, package_files
 from lilliput.execution import ports_of, run_on_host
-from lilliput.unixport import UnixPortError, find_device_package, find_natmod
+from lilliput.unixport import UnixPortError
 
 CORE = "cortex-m4"
 HEAP_BYTES = 200_000
@@ -81,7 +81,6 @@ def board(
     """A board with the examples, their models and what they see and hear, in its ROMFS."""
     examples = repository / "device" / "examples"
     sources = {
-        **{f"lib/lilliput/{path.name}": path for path in find_device_package().glob("*.py")},
         **{f"lib/{path.name}": path for path in (examples / "simulated").glob("*.py")},
         **{path.name: path for path in examples.glob("*.py")},
     }
@@ -94,7 +93,7 @@ def board(
         "features.bin": features.tobytes(),
     }
     try:
-        files["lib/_lilliput.mpy"] = find_natmod(BOARDS[CORE].natmod).read_bytes()
+        files |= package_files(CORE)
         with (
             emulated_board(CORE, heap_bytes=HEAP_BYTES, romfs=write_image(files)) as port,
             Board(port) as found,

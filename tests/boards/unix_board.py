@@ -67,10 +67,16 @@ class UnixBoard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.unplug()
+        os.close(self._slave)
+
+    def unplug(self) -> None:
+        """Pulls the cable: the board goes off, and its port fails. A new board has its files."""
+        if self._is_closing:
+            return
         self._is_closing = True
         self._kill()
         self._thread.join()
-        os.close(self._slave)
         os.close(self._master)
 
     def reset(self) -> None:

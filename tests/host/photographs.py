@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
-def photographs(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+def photographs(
+    count: int, height: int, width: int, seed: int = 0, names: Sequence[str] = NAMES
+) -> np.ndarray:
     """uint8 [count, height, width, 3]: random crops of scikit-image's photographs."""
     folder = Path(skimage.__file__).parent / "data"
-    pictures = [Image.open(folder / name).convert("RGB") for name in NAMES]
+    pictures = [Image.open(folder / name).convert("RGB") for name in names]
     dice = np.random.default_rng(seed)
     return np.stack(
         [

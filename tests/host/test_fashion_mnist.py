@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from fashion_mnist import CLASSES, DatasetUnavailable, fashion_mnist
+from fashion_mnist import DatasetUnavailable, fashion_mnist, scaled, trained_network
 
 import lilliput
+from lilliput.quantize import Int4Options
 
 TRAINING_SECONDS = 120
 EPOCHS = 1
-BATCH = 64
 CALIBRATION_IMAGES = 200
 LARGEST_LOSS = 0.005  # of accuracy: half a point
 
@@ -33,32 +33,9 @@ class Trained:
     seconds: float
     accuracy: float
     calibration: np.ndarray
+    calibration_labels: np.ndarray
     images: np.ndarray
     labels: np.ndarray
-
-
-def small_network() -> keras.Model:
-    """Three convolutions, one of them depthwise separable: 0.9 M multiply-accumulates."""
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            layers.Input((28, 28, 1)),
-            layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.DepthwiseConv2D(3, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Conv2D(32, 1, use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Conv2D(48, 3, strides=2, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.ReLU(),
-            layers.Flatten(),
-            layers.Dense(CLASSES, activation="softmax"),
-        ]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -67,36 +44,53 @@ def trained() -> Trained:
         training_images, training_labels, images, labels = fashion_mnist()
     except DatasetUnavailable as reason:
         pytest.skip(str(reason))
-    keras.utils.set_random_seed(1)
     started = time.perf_counter()
-    network = small_network()
-    # A rate that ends near zero settles the averages of the batch normalisation.
-    steps = EPOCHS * len(training_images) // BATCH
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
-    network.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    network.fit(scaled(training_images), training_labels, BATCH, EPOCHS, verbose=0)
+    network = trained_network(training_images, training_labels, EPOCHS)
     seconds = time.perf_counter() - started
     probabilities = network.predict(scaled(images), batch_size=500, verbose=0)
     accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
-    return Trained(network, seconds, accuracy, training_images[:CALIBRATION_IMAGES], images, labels)
-
-
-def scaled(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / 255.0
+    return Trained(
+        network,
+        seconds,
+        accuracy,
+        training_images[:CALIBRATION_IMAGES],
+        training_labels[:CALIBRATION_IMAGES],
+        images,
+        labels,
+    )
 
 
 def test_int8_loses_at_most_half_a_point(trained: Trained) -> None:
     assert trained.seconds < TRAINING_SECONDS
     assert trained.accuracy > 0.87
-    conversion = lilliput.convert(
-        trained.network, calibrate=trained.calibration, input_range=(0.0, 1.0)
+    conversion = converted(trained)
+    accuracy = accuracy_of(conversion.data, trained)
+    print(f"Fashion-MNIST: float {trained.accuracy:.4f}, int8 in the C core {accuracy:.4f}")
+    assert accuracy >= trained.accuracy - LARGEST_LOSS
+
+
+def test_four_bits_lose_at_most_a_point(trained: Trained) -> None:
+    int8 = converted(trained)
+    labels = tuple(int(label) for label in trained.calibration_labels)
+    int4 = converted(trained, int4=Int4Options(max_loss=LARGEST_LOSS, labels=labels))
+    accuracy = accuracy_of(int4.data, trained)
+    print(f"Fashion-MNIST: int4 {accuracy:.4f}, {len(int4.data)} bytes of {len(int8.data)}")
+    assert accuracy >= trained.accuracy - 2 * LARGEST_LOSS
+    assert len(int4.data) < 0.75 * len(int8.data)
+
+
+def converted(trained: Trained, int4: Int4Options | None = None) -> lilliput.Conversion:
+    return lilliput.convert(
+        trained.network, calibrate=trained.calibration, input_range=(0.0, 1.0), int4=int4
     )
+
+
+def accuracy_of(data: bytes, trained: Trained) -> float:
+    """Of a `.lil` in the C core, on the test images."""
     correct = 0
-    with lilliput.load(conversion.data) as model:
+    with lilliput.load(data) as model:
         out = model.output.buffer()
         for image, label in zip(trained.images, trained.labels, strict=True):
             model.infer(image, out=out)
             correct += int(np.argmax(np.frombuffer(out, np.int8)) == label)
-    accuracy = correct / len(trained.images)
-    print(f"Fashion-MNIST: float {trained.accuracy:.4f}, int8 in the C core {accuracy:.4f}")
-    assert accuracy >= trained.accuracy - LARGEST_LOSS
+    return correct / len(trained.images)

@@ -171,7 +171,7 @@ def test_paged(models: Path) -> None:
 
 def test_command(models: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The front shows what more multiply-accumulates buy; a budget's error names them."""
-    model = str(models / "mcunet_vww.tflite")
+    model = str(models / "mlperf_pretrainedResnet_quant.tflite")
     assert main(["plan", model, "--json", "--input", "fed"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["chosen"]["macs_ratio"] == 1
@@ -179,7 +179,7 @@ def test_command(models: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert min(ratios) == 1 and max(ratios) > 1
     assert main(["plan", model, "--json", "--input", "fed", "--max-macs", "1.35"]) == 0
     chosen = json.loads(capsys.readouterr().out)["chosen"]
-    assert chosen["arena_bytes"] <= 12_000 and 1 < chosen["macs_ratio"] <= 1.35
+    assert chosen["arena_bytes"] < 14_688 and 1 < chosen["macs_ratio"] <= 1.35
     smaller = str(chosen["arena_bytes"])
     assert main(["convert", model, "-o", str(tmp_path / "m.lil"), "--sram", smaller]) != 0
     assert "more multiply-accumulates (--max-macs 1." in capsys.readouterr().err

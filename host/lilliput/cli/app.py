@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .. import __version__
-from .console import Parser, board_profile, byte_count, emulated_core, fail, macs_ratio, run_place
+from .console import (
+    Parser,
+    board_function,
+    board_profile,
+    byte_count,
+    emulated_core,
+    fail,
+    macs_ratio,
+    positive,
+    run_place,
+)
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -34,6 +44,7 @@ def parser() -> Parser:
     _add_boards(commands)
     _add_probe(commands)
     _add_bench(commands)
+    _add_watch(commands)
     return top
 
 
@@ -102,6 +113,26 @@ def _add_convert(commands: Commands) -> None:
         "--no-bias-correction",
         action="store_true",
         help="do not correct biases for the mean error of quantised weights",
+    )
+    command.add_argument(
+        "--int4",
+        action="store_true",
+        help="store the weights of as many layers in four bits as accuracy allows, as --calibrate "
+        "shows; of an int8 model, too. Classes in a .npz file's array `labels` make that accuracy "
+        "on them, else the answers that stay the same",
+    )
+    command.add_argument(
+        "--max-accuracy-loss",
+        metavar="PERCENT",
+        type=float,
+        help="what --int4 may cost a classifier, in percent of the samples (default: 1)",
+    )
+    command.add_argument(
+        "--min-sqnr",
+        metavar="DB",
+        type=float,
+        help="what --int4 must keep of other models' outputs: signal to noise against the int8 "
+        "model, in dB (default: 20)",
     )
     command.add_argument(
         "--input-range",
@@ -394,6 +425,56 @@ def _add_bench(commands: Commands) -> None:
         "--per-op", action="store_true", help="count each operator (on an emulated core)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_watch(commands: Commands) -> None:
+    command = commands.add_parser(
+        "watch",
+        help="show in a web page what a board's model sees and says",
+        description="Runs a model on a board, picture by picture, and shows the pictures, the "
+        "scores and the time of each inference in a page on this computer.",
+    )
+    command.add_argument(
+        "model",
+        metavar="MODEL.lil",
+        help="the model's path on the board, such as /person.lil; with --on, a file here",
+    )
+    place = command.add_mutually_exclusive_group()
+    _add_port(place)
+    place.add_argument(
+        "--on", metavar="qemu:CORE", type=emulated_core, help="an emulated board: qemu:cortex-m4"
+    )
+    command.add_argument(
+        "--source",
+        metavar="MODULE:FUNCTION",
+        type=board_function,
+        help="what yields pictures on the board: function(shape) is a generator of pictures, each "
+        "a buffer or an iterator of rows, such as camera_rows:pictures of device/examples",
+    )
+    command.add_argument(
+        "--images",
+        metavar="PATH",
+        type=Path,
+        help="with --on, an image or a folder of images that the board sees in turn",
+    )
+    command.add_argument(
+        "--as",
+        dest="profile",
+        metavar="BOARD",
+        type=board_profile,
+        help="with --on, give the emulated board the free heap of this one: pico2",
+    )
+    command.add_argument(
+        "--width",
+        metavar="PIXELS",
+        type=positive,
+        default=96,
+        help="show every second or third pixel of wider pictures (default: 96); fewer pixels "
+        "come faster over a slow serial line",
+    )
+    command.add_argument(
+        "--web-port", metavar="N", type=int, default=8642, help="of the page (default: 8642)"
+    )
 
 
 def _add_board(command: Parser) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ def emulated_core(text: str) -> str:
     if core == text or not core:
         raise argparse.ArgumentTypeError(f"{text!r} is no place to run: write qemu:cortex-m7")
     return core
+
+
+def board_function(text: str) -> str:
+    """A function on a board, "module:function"; its module may lie in a package."""
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no function: write module:function, such as camera_rows:pictures"
+        )
+    return text
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
 
 
 def run_place(text: str) -> str:
@@ -156,6 +174,22 @@ def _descriptor(stream: TextIO) -> int:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
         return -1
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Ends the `with` statement quietly at Ctrl-C, and at a signal to end (SIGTERM)."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

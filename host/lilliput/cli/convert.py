@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..quantize import Report
+    from ..quantize import Int4Options, Int4Report, Report
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
             method=options.method,
             equalize=not options.no_equalization,
             bias_correction=not options.no_bias_correction,
+            int4=_int4_options(options),
             max_samples=options.samples,
             paged=options.paged,
             room=options.board.room if options.board else None,
@@ -51,6 +53,25 @@ def run(options: argparse.Namespace) -> None:
     _print(conversion, options.output)
     if options.report:
         _print_report(conversion.report)
+        if conversion.int4 is not None:
+            _print_int4(conversion.int4)
+
+
+def _int4_options(options: argparse.Namespace) -> Int4Options | None:
+    from ..quantize import Int4Options
+
+    if not options.int4:
+        if options.max_accuracy_loss is not None or options.min_sqnr is not None:
+            raise ValueError(
+                "--max-accuracy-loss and --min-sqnr say how far --int4 may go: add --int4"
+            )
+        return None
+    limits = Int4Options()
+    if options.max_accuracy_loss is not None:
+        limits = replace(limits, max_loss=options.max_accuracy_loss / 100.0)
+    if options.min_sqnr is not None:
+        limits = replace(limits, min_sqnr_db=options.min_sqnr)
+    return limits
 
 
 def _as_json(conversion: Conversion, options: argparse.Namespace) -> dict[str, Any]:
@@ -71,6 +92,8 @@ def _as_json(conversion: Conversion, options: argparse.Namespace) -> dict[str, A
                 }
                 for layer in report.layers
             ]
+    if conversion.int4 is not None:
+        result["int4"] = asdict(conversion.int4)
     return result
 
 
@@ -87,7 +110,36 @@ def _print(conversion: Conversion, path: Path) -> None:
     if conversion.report is not None:
         for name, decibels in conversion.report.outputs.items():
             table.add_row("quantisation", f"{decibels:.1f} dB SQNR at {name}")
+    if conversion.int4 is not None:
+        table.add_row("int4 weights", _int4_text(conversion.int4))
     wide_console().print(table)
+
+
+def _int4_text(report: Int4Report) -> str:
+    chosen = [layer for layer in report.layers if layer.bits == 4]
+    text = (
+        f"{len(chosen)} of {len(report.layers)} layers, "
+        f"{sum(layer.saved_bytes for layer in chosen):,} bytes saved; "
+    )
+    if report.measure == "sqnr_db":
+        return text + f"{report.int4:.1f} dB SQNR against int8 on {report.samples} samples"
+    what = "accuracy" if report.measure == "accuracy" else "same class as int8"
+    return text + f"{what} {report.int8:.2%} -> {report.int4:.2%} on {report.samples} samples"
+
+
+def _print_int4(report: Int4Report) -> None:
+    table = plain_table("operator", "output tensor", title="Weights of four bits")
+    for heading in ("bits", "bytes saved", "alone, dB"):
+        table.add_column(heading, justify="right")
+    for layer in report.layers:
+        saved = f"{layer.saved_bytes:,}" if layer.bits == 4 else ""
+        table.add_row(layer.kind, layer.name, str(layer.bits), saved, f"{layer.alone_db:.1f}")
+    console = wide_console()
+    console.print(table)
+    console.print(
+        "Alone: signal to noise at the network's output against the int8 network, when this layer "
+        "alone has weights of four bits."
+    )
 
 
 def _print_report(report: Report | None) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 
 from ..boards import profile
 from ..emulation import BOARDS, EmulationError, emulated_board
+from .console import until_stopped
 
 _LOOK_SECONDS = 0.2
 
@@ -24,18 +23,13 @@ def run(options: argparse.Namespace) -> None:
             print(f"{name:12}{machine.machine}, native modules for {machine.natmod}")
         return
     stands_for = profile(options.profile) if options.profile else None
-    signal.signal(signal.SIGTERM, _interrupt)
-    with emulated_board(
-        options.board, stands_for, native_module_built_in=options.user_module
-    ) as port:
+    with (
+        until_stopped(),
+        emulated_board(
+            options.board, stands_for, native_module_built_in=options.user_module
+        ) as port,
+    ):
         print(port, flush=True)
-        try:
-            while Path(port).exists():
-                time.sleep(_LOOK_SECONDS)
-        except KeyboardInterrupt:
-            return
+        while Path(port).exists():
+            time.sleep(_LOOK_SECONDS)
         raise EmulationError(f"QEMU ended the emulation of {options.board}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

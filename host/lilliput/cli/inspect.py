@@ -68,7 +68,7 @@ def _operators(description: Description, map_width: int) -> Table:
                 str(index),
                 op.kind,
                 shape_text(op.output),
-                op.window,
+                ", ".join(filter(None, [op.window, "int4" if op.weight_bits == 4 else ""])),
                 f"{op.constants_bytes:,}" if op.constants_bytes else "",
                 f"{moment.live_bytes:,}" if is_first else "",
                 _arena_bar(description, moment, map_width) if is_first else "",

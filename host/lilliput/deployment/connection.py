@@ -112,6 +112,33 @@ class Board:
         with self._failures(), contextlib.redirect_stdout(io.StringIO()):
             self._transport.exec_raw_no_follow(script)
 
+    def lines(self, script: str, *, timeout: float = 30.0) -> Iterator[str]:
+        """Runs a script; gives each line that it prints as soon as it is there.
+
+        timeout: seconds without a sign of the board after which it counts as hung.
+        Raises ScriptError when the script raises an exception.
+        """
+        self.start(script)
+        with self._failures():
+            serial = self._transport.serial
+            text = end = raised = b""
+            last = time.monotonic()
+            while not end:
+                piece = serial.read(max(1, serial.inWaiting()))
+                if piece:
+                    last = time.monotonic()
+                printed, end, raised = (text + piece).partition(_END_OF_OUTPUT)
+                *whole, text = printed.split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace").rstrip("\r")
+                if text == _PROMPT or time.monotonic() > last + timeout:
+                    raise TransportError("no end of the script")
+            if _END_OF_OUTPUT not in raised:
+                raised += self._transport.read_until(1, _END_OF_OUTPUT)
+            raised = raised.partition(_END_OF_OUTPUT)[0]
+            if raised:
+                raise TransportExecError(b"", raised.decode("utf-8", "replace"))
+
     def stream(self, script: str, lines: Iterable[bytes], *, timeout: float = 60.0) -> None:
         """Runs a script that reads lines from its stdin and writes `ACKNOWLEDGED` for each.
 

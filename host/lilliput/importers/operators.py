@@ -6,11 +6,13 @@ Every function takes the reader and one operator of the file, checks it, and add
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from lilliput.graph import (
+    INT4_STEP,
     Activation,
     Attributes,
     Convolution,
@@ -74,7 +76,23 @@ def _weighted_operands(reader: Reader, x: int, weights: int, bias: int) -> tuple
         )
     if bias_at >= 0 and reader.tensors[bias_at].dtype != INT32:
         raise OperatorError(f"its bias is {reader.tensors[bias_at].dtype}; export it as int32")
+    if bias_at >= 0 and reader.is_int4(weights):
+        bias_at = reader.add(_sixteenfold(reader.tensors[bias_at]))
     return x, weights_at, bias_at
+
+
+def _sixteenfold(bias: Tensor) -> Tensor:
+    """The same bias for weights of four bits, which are read sixteenfold."""
+    values = np.asarray(bias.data, np.int64) * INT4_STEP
+    if np.abs(values).max(initial=0) >= 2**31:
+        raise OperatorError(
+            f"its bias {bias.name!r} is too large for weights of four bits; export it with int8 "
+            "weights"
+        )
+    quantization = bias.quantization
+    if quantization is not None:
+        quantization = replace(quantization, scale=quantization.scale / np.float32(INT4_STEP))
+    return replace(bias, data=values.astype(np.int32), quantization=quantization)
 
 
 def _check_bias(reader: Reader, bias: int, channels: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from lilliput.graph import (
+    INT4_STEP,
     Attributes,
     Graph,
     NoAttributes,
@@ -49,6 +50,7 @@ _STORED: Mapping[int, np.dtype] = {
     schema.TensorType.INT32: INT32,
     schema.TensorType.INT64: np.dtype(np.int64),
     schema.TensorType.INT8: INT8,
+    schema.TensorType.INT4: INT8,  # sixteenfold, with a sixteenth of the scale
     schema.TensorType.UINT8: UINT8,
 }
 _TYPE_ADVICE: Mapping[str, str] = {
@@ -56,7 +58,7 @@ _TYPE_ADVICE: Mapping[str, str] = {
     "let lilliput quantise it",
     "INT16": "16-bit activations do not run; export it as int8, or give the float model and let "
     "lilliput quantise it",
-    "INT4": "4-bit weights do not run; export it as int8 or float",
+    "INT4": "only weights may have four bits; export activations as int8",
     "FLOAT16": "only weights may be float16; export activations as float32",
     "INT64": "export it with int32 or int8 data",
 }
@@ -204,12 +206,19 @@ class Reader:
         dtype = self._stored_type(index)
         shape = () if tensor.shape is None else tuple(int(v) for v in tensor.shape)
         elements = int(np.prod(shape, dtype=np.int64))
-        if len(content) != elements * dtype.itemsize:
+        expected_bytes = (elements + 1) // 2 if self.is_int4(index) else elements * dtype.itemsize
+        if len(content) != expected_bytes:
             raise ValueError(
                 f"damaged TFLite model: tensor {self._name(index)!r} of shape {list(shape)} and "
                 f"type {dtype} holds {len(content)} bytes; fetch or export it again"
             )
+        if self.is_int4(index):
+            return _unpacked_int4(content)[:elements].reshape(shape)
         return np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+    def is_int4(self, index: int) -> bool:
+        """Whether the file's tensor has four bits an element."""
+        return index >= 0 and self.subgraph.tensors[index].type == schema.TensorType.INT4
 
     def _stored_type(self, index: int) -> np.dtype:
         code = self.subgraph.tensors[index].type
@@ -242,6 +251,8 @@ class Reader:
                 f"{scale.size} scales (axis {axis}) and {zero_point.size} zero points that do not "
                 "fit it; fetch or export it again"
             )
+        if self.is_int4(index):
+            scale, zero_point = scale / np.float32(INT4_STEP), zero_point * INT4_STEP
         return Quantization(scale, zero_point.astype(np.int32), axis if scale.size > 1 else 0)
 
     def tensor(self, index: int) -> int:
@@ -288,6 +299,8 @@ class Reader:
             )
         if dtype == np.float16:
             raise OperatorError(f"tensor {name!r} is of type FLOAT16: {_TYPE_ADVICE['FLOAT16']}")
+        if self.is_int4(index):
+            raise OperatorError(f"tensor {name!r} is of type INT4: {_TYPE_ADVICE['INT4']}")
         if dtype in (INT8, UINT8):
             if quantization is None:
                 raise OperatorError(
@@ -463,6 +476,12 @@ class Site:
         if min(values) < 1:
             raise OperatorError(f"{height}, {width} are {values}; they must be at least 1")
         return values
+
+
+def _unpacked_int4(content: bytes) -> np.ndarray:
+    """Numbers of four bits, the first of two in the lower half of a byte, times 16: int8."""
+    both = np.frombuffer(content, np.uint8)
+    return np.stack([both << 4, both & 0xF0], axis=1).reshape(-1).view(np.int8)
 
 
 def dequantized(tensor: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..graph import INT4_STEP
+
 
 def pack_pairs(weights: np.ndarray, groups: int = 1) -> np.ndarray:
     """Weights in pairs of output channels, for convolutions and fully connected layers.
@@ -26,10 +28,6 @@ def unpack_pairs(packed: np.ndarray, channels: int) -> np.ndarray:
     taps padded to an even number."""
     pairs = packed.reshape(-(-channels // 2), -1, 2)
     return pairs.swapaxes(1, 2).reshape(2 * pairs.shape[0], -1)[:channels]
-
-
-INT4_STEP = 16
-"""Weights of four bits are the upper halves of int8 weights that are multiples of this."""
 
 
 def fits_int4(weights: np.ndarray) -> bool:

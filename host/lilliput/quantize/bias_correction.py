@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lilliput.exporters.tflite import write_tflite
-from lilliput.graph import Graph, Operator, Quantization, Tensor
+from lilliput.graph import Graph, Operator, Tensor
 from lilliput.litert import Session
 from lilliput.passes.rewriting import append_tensor, replace_tensor
 from lilliput.quantize.calibration import Progress, Sample
@@ -47,7 +47,7 @@ def correct_biases(
     expected = _expected_means(planned, samples)
     values = [
         {
-            index: quantize_values(array, _quantization(quantized.tensors[index]))
+            index: quantize_values(array, quantized.quantization(index))
             for index, array in zip(quantized.inputs, sample, strict=True)
         }
         for sample in samples
@@ -78,12 +78,6 @@ def correct_biases(
 
 def _last_uses(graph: Graph) -> dict[int, int]:
     return {index: number for number, op in enumerate(graph.operators) for index in op.inputs}
-
-
-def _quantization(tensor: Tensor) -> Quantization:
-    if tensor.quantization is None:
-        raise TypeError(f"tensor {tensor.name!r} is not quantised")
-    return tensor.quantization
 
 
 def _channel_mean(values: np.ndarray) -> np.ndarray:
@@ -138,7 +132,7 @@ def _actual_means(
     graph, bias_at = append_tensor(graph, Tensor(bias.name, reals.shape, _FLOAT32, reals))
     plain = replace(without_activation(float_op), inputs=(float_op.inputs[0], weights_at, bias_at))
     session = single_operator_session(graph, plain)
-    quantization = _quantization(quantized.tensors[op.inputs[0]])
+    quantization = quantized.quantization(op.inputs[0])
     means = [
         _channel_mean(session.run([dequantize_values(value, quantization)])[0]) for value in inputs
     ]
@@ -150,5 +144,5 @@ def _with_bias_shift(graph: Graph, op: Operator, shift: np.ndarray) -> Graph:
     if bias.data is None or bias.quantization is None:
         raise TypeError(f"bias {bias.name!r} is not quantised")
     reals = bias.data * bias.quantization.scale.astype(np.float64) + shift
-    source = _quantization(graph.tensors[op.inputs[0]])
+    source = graph.quantization(op.inputs[0])
     return replace_tensor(graph, op.inputs[2], quantize_bias(bias.name, reals, source, weights))

@@ -75,6 +75,13 @@ def checked_samples(graph: Graph, samples: Sequence[Sample]) -> list[list[np.nda
     return checked
 
 
+def spread_samples(samples: list[list[np.ndarray]], count: int) -> list[list[np.ndarray]]:
+    """At most `count` samples, evenly spread."""
+    if len(samples) <= count:
+        return samples
+    return [samples[i * len(samples) // count] for i in range(count)]
+
+
 def _is_sane(values: np.ndarray) -> bool:
     return bool(np.abs(values).max(initial=0.0) <= _LARGEST_VALUE)
 

@@ -11,7 +11,13 @@ from lilliput.passes.identities import remove_dead
 from lilliput.passes.simplify import simplify
 from lilliput.quantize.bias_correction import correct_biases
 from lilliput.quantize.build import build_int8
-from lilliput.quantize.calibration import Progress, Sample, calibrate, checked_samples
+from lilliput.quantize.calibration import (
+    Progress,
+    Sample,
+    calibrate,
+    checked_samples,
+    spread_samples,
+)
 from lilliput.quantize.equalization import equalize
 from lilliput.quantize.options import Options
 from lilliput.quantize.report import Report, measure
@@ -46,9 +52,9 @@ def quantize(
     plan = plan_activations(graph, ranges)
     quantized = build_int8(plan, options.per_channel)
     if options.bias_correction:
-        chosen = _spread(arrays, options.correction_samples)
+        chosen = spread_samples(arrays, options.correction_samples)
         quantized = correct_biases(plan.float_graph, quantized, chosen, progress)
-    chosen = _spread(arrays, options.report_samples)
+    chosen = spread_samples(arrays, options.report_samples)
     report = measure(plan.float_graph, quantized, chosen, progress)
     return remove_dead(quantized), report
 
@@ -61,10 +67,3 @@ def _require_float(graph: Graph) -> None:
                 f"input tensor {tensor.name!r} is {tensor.dtype}: the model is quantised already; "
                 "use it as it is, or give the float model"
             )
-
-
-def _spread(samples: list[list[np.ndarray]], count: int) -> list[list[np.ndarray]]:
-    """At most `count` samples, evenly spread."""
-    if len(samples) <= count:
-        return samples
-    return [samples[i * len(samples) // count] for i in range(count)]

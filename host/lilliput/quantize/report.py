@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lilliput.exporters.tflite import write_tflite
-from lilliput.graph import Graph, Operator, Quantization
+from lilliput.graph import Graph, Operator
 from lilliput.litert import Session
 from lilliput.passes.rewriting import without_unused_tensors
 from lilliput.quantize.calibration import Progress, Sample
@@ -101,7 +101,7 @@ def measure(
             progress("measure", number, len(samples))
         session.run(
             [
-                quantize_values(value, _quantization(quantized, index))
+                quantize_values(value, quantized.quantization(index))
                 for index, value in zip(quantized.inputs, sample, strict=True)
             ]
         )
@@ -132,18 +132,11 @@ def measure(
     return Report(tuple(layers), outputs)
 
 
-def _quantization(graph: Graph, index: int) -> Quantization:
-    quantization = graph.tensors[index].quantization
-    if quantization is None:
-        raise TypeError(f"tensor {graph.tensors[index].name!r} is not quantised")
-    return quantization
-
-
 def _reals(graph: Graph, index: int, values: np.ndarray) -> np.ndarray:
     """What stored numbers mean; indices of an ARG_MAX mean themselves."""
     if graph.tensors[index].quantization is None:
         return values.astype(np.float32)
-    return dequantize_values(values, _quantization(graph, index))
+    return dequantize_values(values, graph.quantization(index))
 
 
 def _float_tensors(graph: Graph, samples: Sequence[Sample]) -> list[dict[int, np.ndarray]]:
@@ -174,7 +167,7 @@ def _alone(
         rest_session = Session(write_tflite(without_unused_tensors(rest)), reference=False)
     noises = {index: Noise() for index in planned.outputs}
     for sample, expected in zip(samples, floats, strict=True):
-        numbers = [quantize_values(expected[i], _quantization(quantized, i)) for i in operands]
+        numbers = [quantize_values(expected[i], quantized.quantization(i)) for i in operands]
         reals = _reals(quantized, result, session.run(numbers)[0])
         actual = {index: expected[index] for index in planned.outputs}
         if rest_session is not None:
