@@ -207,6 +207,11 @@ class _Backward:
     def _layer_back(
         self, index: int, step: Step, above: GradientMap, needs_input: bool, place: Region
     ) -> None:
+        if step.is_int4 and (needs_input or step.name in self.scheme.weights):
+            raise UnsupportedModel(
+                f"{step.kind} {step.name} has weights of four bits, which have no gradient: train "
+                "its biases or layers behind it only, or convert the model without --int4"
+            )
         scales = weight_scales(self.inference, step)
         inner = self._clamped(index, step, above, scales)
         if needs_input:
