@@ -99,7 +99,8 @@ class Model:
         self._labels = None
         self._step = None  # of a Trainer: target, learning rate's mantissa and exponent
         self._wanted = -1
-        if _lilliput.field(file, _TRAINING_BYTES, 0):
+        # a build for inference alone runs a trainable file as it was made
+        if hasattr(_lilliput, "reset") and _lilliput.field(file, _TRAINING_BYTES, 0):
             self._reset()
         inputs = range(_lilliput.field(file, _INPUT_COUNT, 0))
         outputs = range(_lilliput.field(file, _OUTPUT_COUNT, 0))

@@ -34,12 +34,14 @@ class Trainer:
 
     lr: learning rate of the next steps, may be set at any time. seed: of the stochastic rounding;
     the same seed, samples and learning rates give the same numbers on every platform.
+    RuntimeError: the native module is one for inference alone.
     loss: of the last step. saturated: gradients of the last step that did not fit 16 bits.
     trouble: None, or what went wrong: then save() refuses until reset() or model.apply().
     """
 
     def __init__(self, model, lr=0.01, seed=0):
         file = model._opened()
+        _need_training()
         self._size = _lilliput.field(file, _TRAINING_BYTES, 0)
         if not self._size:
             raise ValueError("the model is not trainable: make it so with `lilliput train-plan`")
@@ -174,11 +176,18 @@ def cosine(lr, step, steps):
     return lr * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1)))
 
 
+def _need_training():
+    if not hasattr(_lilliput, "reset"):
+        raise RuntimeError("this _lilliput is for inference alone: install _lilliput_train")
+
+
 def apply(model, path):
     """Takes over what a Trainer of the same model saved; model.apply calls it.
 
     OSError: no such file. ValueError: it is damaged or another model's; nothing changes then.
+    RuntimeError: the native module is one for inference alone.
     """
+    _need_training()
     try:
         file = open(path, "rb")
     except OSError as error:

@@ -3,9 +3,10 @@
     python examples/mcunet_transfer/accuracy.py PUBLISHED FASHION [--train 4000] [--test 10000]
 
 PUBLISHED is the folder of the published network (see network.py), FASHION that of the data set.
-Each row is trained with each seed as float32 SGD of the same layers, int8 without quantisation-aware
-scaling, and int8 with it. Results are noted in build/mcunet_transfer/results.jsonl as they come, so
-that an interrupted run takes up where it ended; the table goes into docs/training.md.
+Each row is trained with each seed as float32 SGD of the same layers, int8 without scaling by the
+squared weight scales, and int8 with it (QAS). Results are noted as they come, in
+build/mcunet_transfer/results.jsonl, so that an interrupted run takes up where it ended; the table
+goes into docs/training.md.
 """
 
 from __future__ import annotations

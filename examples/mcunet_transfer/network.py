@@ -219,29 +219,34 @@ _BUILD = {
 }
 
 
-def evaluate(published: Published, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Every activation of the published graph by its own arithmetic, in float64.
+def layer_name(operator: Mapping[str, Any]) -> str | None:
+    """The name that `build_graph` gives an operator's output; None where it passes its input on."""
+    if operator["type"] == "nn.mcuconv2d":
+        return str(operator["inputs"][1]["name"]).removesuffix("_weight")
+    if operator["type"] == "nn.mcuadd":
+        return str(operator["inputs"][2]["name"]).removesuffix("_zero_x1")
+    return "mean" if operator["type"] == "mcumean" else None
 
-    pixels: int8, shape (1, H, W, 3). A convolution is round(scale * sum) + zero point; an
-    addition is computed in reals. Returns int8 arrays of shape (1, H, W, C) by output name.
+
+def evaluate_operator(
+    published: Published, operator: Mapping[str, Any], values: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """An operator's output by the published arithmetic, in float64: a convolution is
+    round(scale * sum) + zero point, an addition is computed in reals.
+
+    values: int8 [1, H, W, C] by output name. Returns int8 [1, H, W, C].
     """
-    values: dict[str, np.ndarray] = {"input": pixels}
-    for operator in published.operators:
-        source = values[operator["inputs"][0]["name"]]
-        output = operator["outputs"][0]
-        if operator["type"] == "nn.mcuconv2d":
-            result = _evaluate_convolution(published, operator, source)
-        elif operator["type"] == "nn.mcuadd":
-            other = values[operator["inputs"][1]["name"]]
-            result = _evaluate_add(published, operator, source, other)
-        elif operator["type"] == "mcumean":
-            result = np.rint(source.astype(np.float64).mean(axis=(1, 2), keepdims=True))
-        elif operator["type"] == "reshape":
-            result = source.reshape(output["shape"])
-        else:
-            result = source
-        values[output["name"]] = np.clip(result, -128, 127).astype(np.int8)
-    return values
+    source = values[operator["inputs"][0]["name"]]
+    if operator["type"] == "nn.mcuconv2d":
+        result = _evaluate_convolution(published, operator, source)
+    elif operator["type"] == "nn.mcuadd":
+        other = values[operator["inputs"][1]["name"]]
+        result = _evaluate_add(published, operator, source, other)
+    elif operator["type"] == "mcumean":
+        result = np.rint(source.astype(np.float64).mean(axis=(1, 2), keepdims=True))
+    else:
+        result = source
+    return np.asarray(np.clip(result, -128, 127).astype(np.int8))
 
 
 def _evaluate_convolution(

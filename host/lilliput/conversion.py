@@ -128,7 +128,7 @@ def convert(
     tell("plan", 1, 1)
     if output is not None:
         write_atomically(Path(output), data)
-    return Conversion(data, report, _summary(plan, data, labels), warnings, imported.int4)
+    return Conversion(data, report, _summary(plan, data, labels), warnings, imported.int4_report)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Imported:
     report: Report | None
     input_range: tuple[float, float] | None
     warnings: tuple[str, ...]
-    int4: Int4Report | None
+    int4_report: Int4Report | None = None
 
 
 def import_int8(

@@ -26,10 +26,20 @@ def table_rows(text: str, heading: str) -> list[list[str]]:
     return rows
 
 
-def kernels() -> set[str]:
-    """The kinds that have a kernel: all but INPUT."""
+def kernels(is_training: bool) -> set[str]:
+    """The kinds that have a kernel: all but INPUT, of an inference or of a training step."""
     names = definitions().typeof("enum lil_kind").relements
-    return {name.removeprefix("LIL_") for name in names} - {"INPUT", "KIND_COUNT"}
+    return {
+        name.removeprefix("LIL_")
+        for name, value in names.items()
+        if (value >= names["LIL_MASK"]) == is_training
+    } - {"INPUT", "KIND_COUNT"}
+
+
+def test_the_page_on_training_names_every_kernel(repository: Path) -> None:
+    rows = table_rows((repository / "docs/training.md").read_text(encoding="utf-8"), "## Kernels")
+    named = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row[0])]
+    assert sorted(named) == sorted(kernels(is_training=True))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def test_tables_name_every_kernel_and_operator(
 ) -> None:
     rows = table_rows((repository / document).read_text(encoding="utf-8"), heading)
     named = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row[kernel])}
-    assert named == kernels()
+    assert named == kernels(is_training=False)
     listed = {name for row in rows for name in re.findall(r"\b[A-Z][A-Z0-9_]+\b", row[operators])}
     assert set(supported_operators()) <= listed
 

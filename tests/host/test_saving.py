@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_trainable import small_program, small_samples
-
-from lilliput.format.writer import write
 from lilliput.runtime import train as device
 from lilliput.runtime.model import Model
 from lilliput.runtime.train import Trainer
+from small_trainable import small_program, small_samples
+
+from lilliput.format.writer import write
 from lilliput.training.planning import plan_training
 from lilliput.training.scheme import Scheme
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arena_simulation import simulate
+from lilliput.runtime.model import Model
+from lilliput.runtime.train import Trainer, cosine
 from small_trainable import CLASSES, SIDE, small_graph, small_program, small_samples
 from training_reference import Reference, layer_constants
 
@@ -16,8 +18,6 @@ from lilliput.graph import UnsupportedModel
 from lilliput.lower import lower
 from lilliput.planner import Schedule, plan
 from lilliput.program import Program, Step
-from lilliput.runtime.model import Model
-from lilliput.runtime.train import Trainer, cosine
 from lilliput.training.backward import Options, training_program
 from lilliput.training.classifier import replace_classifier
 from lilliput.training.experiment import Recipe, train_scheme
@@ -38,7 +38,8 @@ from lilliput.training.scheme import (
 SPARSE = Scheme(frozenset({"deep", "thin", "tail"}), {"next_wide": 0.5, "scores": 1.0})
 
 
-def measured(program: Program, scheme: Scheme, options: Options = Options()) -> dict[str, float]:
+def measured(program: Program, scheme: Scheme, options: Options | None = None) -> dict[str, float]:
+    options = options or Options()
     data = small_samples(8, seed=1)
     return dict(
         calibrate(program, scheme, options, list(data.samples), [int(c) for c in data.classes])

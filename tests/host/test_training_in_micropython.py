@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lilliput.runtime.model import Model
 from small_trainable import small_program, small_samples
 
 from lilliput import unixport
@@ -89,4 +90,30 @@ def test_a_session_is_the_same_in_micropython(folder: Path, tmp_path: Path) -> N
     assert all(words[1] == words[2] for words in after if words[0] == "sees")
     losses = [float(line.split()[1]) for line in wanted if line.startswith("loss")]
     assert len(losses) == 100
-    assert os.path.getsize(here / "learned") == int(facts["saved"][0])
+    assert (here / "learned").stat().st_size == int(facts["saved"][0])
+
+
+def test_a_build_for_inference_alone_runs_a_trainable_file(folder: Path, tmp_path: Path) -> None:
+    """The native module of the standard port has no training."""
+    script = tmp_path / "infer.py"
+    script.write_text(
+        "import sys, lilliput\n"
+        "model = lilliput.load(sys.argv[1] + '/trainable.lil')\n"
+        "file = open(sys.argv[1] + '/samples.bin', 'rb')\n"
+        "for _ in range(5): print(list(model.infer(file.read(model.input.size), raw=True)))\n"
+        "try:\n    from lilliput.train import Trainer\n    Trainer(model)\n"
+        "except RuntimeError as error: print(error)\n"
+    )
+    try:
+        port, natmod = unixport.find_interpreter("debian"), unixport.find_natmod()
+    except (FileNotFoundError, RuntimeError) as error:
+        pytest.skip(str(error))
+    result = unixport.run_script(
+        script, folder, interpreter=port, module_path=[natmod.parent], heap=2 << 20, timeout=100
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    *lines, refusal = result.stdout.splitlines()
+    assert "_lilliput_train" in refusal
+    samples = np.frombuffer((folder / "samples.bin").read_bytes(), np.int8).reshape(30, -1)
+    with Model((folder / "trainable.lil").read_bytes()) as model:
+        assert lines == [str(list(model.infer(sample))) for sample in samples[:5]]

@@ -4,7 +4,7 @@ Called with a folder that holds `trainable.lil`, `samples.bin` (int8, one behind
 `labels.bin` (bytes). Prints every loss, a checksum of what was trained, and what teach.py does.
 """
 
-# ruff: noqa: B905, PTH123, UP031
+# ruff: noqa: PTH116, PTH123, UP031
 
 import os
 import struct

@@ -28,8 +28,8 @@ _INT32_MAX = 2**31 - 1
 _HEADROOM_BITS = 3
 _LOSS_MAXIMUM = float(2**14)  # of the gradient at the loss, by which each step is normalised
 _MOST_SHIFT = 30
+_SUM_SHIFT = 14  # of SUM_GRADIENTS, at most
 _POOL_BITS = 8  # POOL_GRADIENT multiplies by 2^8 before it shifts
-_PASSED_ON = frozenset({"ADD", "CONVOLUTION", "DEPTHWISE_CONVOLUTION", "FULLY_CONNECTED"})
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,11 @@ class _Backward:
     def _layer_back(
         self, index: int, step: Step, above: GradientMap, needs_input: bool, place: Region
     ) -> None:
+        if step.is_int4 and (needs_input or step.name in self.scheme.weights):
+            raise UnsupportedModel(
+                f"{step.kind} {step.name} has weights of four bits, which have no gradient: train "
+                "its biases or layers behind it only, or convert the model without --int4"
+            )
         scales = weight_scales(self.inference, step)
         inner = self._clamped(index, step, above, scales)
         if needs_input:
@@ -447,7 +452,12 @@ class _Backward:
         if abs(ratio - round(ratio)) > 1e-9:
             second = self._rescaled(second, first.unit, shape)
         range_ = self._range(name, first.range + second.range)
-        unit = first.unit * 2.0 ** _shift(range_, first.unit, least=-15, most=15)
+        small, large = sorted((first, second), key=lambda g: g.unit)
+        if large.unit > small.unit * 2.0**_SUM_SHIFT:
+            return large  # nothing of the other would be left
+        # between the two: neither is shifted by more than it can be
+        unit = min(max(_unit(range_, _INT16_MAX), small.unit), large.unit)
+        unit = small.unit * 2.0 ** round(math.log2(unit / small.unit))
         shifts = [round(math.log2(g.unit / unit)) for g in (first, second)]
         target = self._new_map(name, shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
@@ -457,7 +467,7 @@ class _Backward:
             target,
             edges,
             is_pointwise=True,
-            parameters={"sum": {"limit": _INT16_MAX, "shift": [_clip(s, 15) for s in shifts]}},
+            parameters={"sum": {"limit": _INT16_MAX, "shift": shifts}},
         )
         return made
 
@@ -631,14 +641,9 @@ def _unit(range_: float, limit: int) -> float:
     return float(2.0 ** math.ceil(math.log2(range_ * 2**_HEADROOM_BITS / limit)))
 
 
-def _shift(range_: float, unit: float, least: int = 0, most: int = _MOST_SHIFT) -> int:
-    """By how many bits values in a unit are shifted right, for a range to leave the headroom."""
-    shift = round(math.log2(_unit(range_ / unit, _INT16_MAX)))
-    return min(max(shift, least), most)
-
-
-def _clip(value: int, most: int) -> int:
-    return min(max(value, -most), most)
+def _shift(range_: float, unit: float) -> int:
+    """By how many bits sums in a unit are shifted right, for a range to leave the headroom."""
+    return min(max(round(math.log2(_unit(range_ / unit, _INT16_MAX))), 0), _MOST_SHIFT)
 
 
 def _multiplier(real: float) -> tuple[int, int]:

@@ -52,8 +52,8 @@ def evolve(
     """Every scheme of at most `sram` bytes of arena that no other found beats in both promise and
     memory, the best promise first. Raises ValueError when not even the last layer fits."""
     search = _Evolution(program, contributions, sram, arena_of, random.Random(seed))
-    alive = [search.found(Genome(count)) for count in contributions.biases]
-    alive = [one for one in alive if one is not None]
+    first = (search.found(Genome(count)) for count in contributions.biases)
+    alive = [one for one in first if one is not None]
     if not alive:
         least = arena_of(Genome(0).scheme(program))
         raise ValueError(

@@ -1,0 +1,117 @@
+"""`lilliput train-plan`: what it makes of models, data and budgets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_trainable import SIDE, small_graph, small_samples
+
+import lilliput
+from lilliput.cli.app import main
+from lilliput.exporters.tflite import write_tflite
+from lilliput.train import Trainer
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with an int8 model, and labelled samples as `.npz` and as images."""
+    (tmp_path / "model.tflite").write_bytes(write_tflite(small_graph(1)))
+    data = small_samples(60, seed=3)
+    np.savez(tmp_path / "data.npz", x=data.samples, y=data.classes)
+    for number, (sample, label) in enumerate(data):
+        folder = tmp_path / "images" / "abc"[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (sample.astype(np.int16) + 128).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def run(work: Path, *options: object, data: str = "data.npz") -> None:
+    """Runs the command, which must succeed."""
+    fixed = ("train-plan", work / "model.tflite", "--data", work / data, "--json")
+    arguments = [*fixed, "--classes", 3, "-o", work / "out.lil", *options]
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def test_last_layer_from_images(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(work, "--mode", "last", data="images")
+    said = json.loads(capsys.readouterr().out)
+    assert said["scheme"] == {"biases": [], "weights": {"scores": 1.0}}
+    with lilliput.load(work / "out.lil") as model:
+        assert model.arena_bytes == said["arena_bytes"]
+        assert model.labels == ["a", "b", "c"]
+        trainer = Trainer(model, lr=0.02)
+        data = small_samples(60, seed=3)
+        before = trainer.evaluate(data)
+        for sample, label in data:
+            trainer.step(sample, label)
+        assert trainer.evaluate(data) > max(before, 0.6)
+
+
+def test_biases_and_schemes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(work, "--biases", 2)
+    biases = json.loads(capsys.readouterr().out)
+    assert biases["scheme"]["biases"] == ["next_deep", "tail"]
+    scheme = {"biases": ["thin"], "weights": {"tail": 0.25, "scores": 1}}
+    (work / "scheme.json").write_text(json.dumps(scheme))
+    run(work, "--scheme", work / "scheme.json", "--sram", "64K")
+    said = json.loads(capsys.readouterr().out)
+    assert said["scheme"]["weights"] == {"tail": 0.25, "scores": 1.0}
+    assert said["training_macs"] > said["macs"]
+
+
+def test_search_keeps_to_its_budget_and_its_notes(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = work / "notes.jsonl"
+    options = ("--sram", 9000, "--epochs", 1, "--layers", 2, "--work", notes)
+    run(work, *options, "--plot", work / "plot.png")
+    first = json.loads(capsys.readouterr().out)
+    assert first["arena_bytes"] <= 9000
+    lines = notes.read_text().splitlines()
+    assert len(lines) >= 6
+    with Image.open(work / "plot.png") as plot:
+        assert plot.size == (1600, 1120)
+    notes.write_text("\n".join([*lines[:-1], lines[-1][:10]]))  # interrupted in the last line
+    run(work, *options)
+    assert json.loads(capsys.readouterr().out) == first
+    assert len(notes.read_text().splitlines()) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--mode", "last", "--sram", 500), "more than --sram allows"),
+        (("--mode", "search"), "say --sram"),
+        (("--scheme", "nonsense.json"), "nonsense.json"),
+    ],
+)
+def test_errors(
+    work: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[object, ...],
+    words: str,
+) -> None:
+    fixed = ["train-plan", str(work / "model.tflite"), "--data", str(work / "data.npz")]
+    fixed += ["--classes", "3", "-o", str(work / "out.lil")]
+    assert main([*fixed, *map(str, options)]) == 1
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1 and "internal" not in said
+    assert not (work / "out.lil").exists()
+
+
+def test_data_that_does_not_fit(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = small_samples(10)
+    for arrays, words in (
+        ({"x": data.samples}, "x and y are needed"),
+        ({"x": data.samples[:, :5], "y": data.classes}, f"[samples, {SIDE}, {SIDE}, 3]"),
+        ({"x": data.samples, "y": data.classes + 1}, "classes 0 to 2"),
+    ):
+        np.savez(work / "bad.npz", **arrays)
+        fixed = ["train-plan", str(work / "model.tflite"), "--data", str(work / "bad.npz")]
+        assert main([*fixed, "--classes", "3", "-o", str(work / "out.lil"), "--mode", "last"]) == 1
+        assert words in capsys.readouterr().err
