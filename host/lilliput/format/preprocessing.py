@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 
@@ -27,8 +29,9 @@ def _keys_to_floats(keys: np.ndarray) -> np.ndarray:
     return np.where(keys < 0, keys ^ np.int32(0x7FFFFFFF), keys).view(np.float32)
 
 
+@functools.lru_cache(maxsize=64)
 def float_thresholds(scale: float, zero_point: int) -> np.ndarray:
-    """int32[255]: the sortable key of the least float32 that becomes each of -127 … 127.
+    """int32[255], read-only: the sortable key of the least float32 that becomes each of -127 … 127.
 
     The key of a float32 is its bits, with all but the sign inverted when negative, so that keys
     compare as the numbers do. Found by bisection over all finite floats, so the core needs no
@@ -43,4 +46,6 @@ def float_thresholds(scale: float, zero_point: int) -> np.ndarray:
         reached = quantize(_keys_to_floats(middle), scale, zero_point) >= codes
         high = np.where(reached, middle, high)
         low = np.where(reached, low, middle)
-    return high.astype(np.int32)
+    thresholds = high.astype(np.int32)
+    thresholds.flags.writeable = False
+    return thresholds

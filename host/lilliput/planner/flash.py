@@ -20,16 +20,22 @@ def flash_read_bytes(flow: Dataflow, plan: Plan) -> int:
     program = plan.program
     if plan.is_paged:
         return sum(constants_bytes(flow, segment) for segment in plan.segments)
-    total = 0
+    calls = kernel_calls(flow, plan)
+    return sum(map(step_reads, [program] * len(calls), program.steps, calls))
+
+
+def kernel_calls(flow: Dataflow, plan: Plan) -> tuple[int, ...]:
+    """How often each step's kernel is called in one inference."""
+    program = plan.program
+    found: list[int] = []
     for segment in plan.segments:
         timing = segment_timing(flow, segment.first, segment.first + segment.count)
         for index in segment.steps:
             times = timing.calls[index - segment.first]
             if segment.count == 1:
                 times = np.zeros_like(times)
-            calls = _kernel_calls(program, program.steps[index], times, plan.ring_rows)
-            total += step_reads(program, program.steps[index], calls)
-    return total
+            found.append(_kernel_calls(program, program.steps[index], times, plan.ring_rows))
+    return tuple(found)
 
 
 def step_reads(program: Program, step: Step, calls: int) -> int:

@@ -108,7 +108,8 @@ def search(
     """Looks at all legal segments, of at most `most` bytes. One that needs more bytes than the
     hungriest single step is of no use: running it step by step reads no more flash."""
     count = len(flow.program.steps)
-    growths = [_Growth(flow, scratch, first, paged) for first in range(count)]
+    fixed = _fixed(flow)
+    growths = [_Growth(flow, scratch, first, paged, fixed) for first in range(count)]
     ending: list[list[Candidate]] = [[] for _ in range(count + 1)]
     for first, growth in enumerate(growths):
         ending[first + 1].append(growth.add(first))
@@ -119,16 +120,33 @@ def search(
     for first, growth in enumerate(growths):
         if flow.program.steps[first].kind == "INPUT" and not streams_input:
             continue
-        for index in range(first + 1, count):
-            is_input = flow.program.steps[index].kind == "INPUT"
-            if is_input or needs_whole(flow, index, first):
-                break
+        for index in range(first + 1, growth.most_end):
             candidate = growth.add(index)
             if growth.kept + growth.lasting > limit:
                 break
             if candidate.bytes <= limit:
                 ending[candidate.end].append(candidate)
     return Search(tuple(map(tuple, ending)))
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What all segments ask for: bytes of each tensor, aligned, and for each step the first from
+    which it cannot be in a segment."""
+
+    sizes: tuple[int, ...]
+    blocked_until: tuple[int, ...]
+
+
+def _fixed(flow: Dataflow) -> _Fixed:
+    program = flow.program
+    return _Fixed(
+        tuple(align(tensor.bytes) for tensor in program.tensors),
+        tuple(
+            index if step.kind == "INPUT" else _last_needed_whole(flow, index) + 1
+            for index, step in enumerate(program.steps)
+        ),
+    )
 
 
 class _Growth:
@@ -139,9 +157,12 @@ class _Growth:
     of the segment; `passing`, by step, those of rings and scratch in use during some of its steps.
     """
 
-    def __init__(self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool) -> None:
+    def __init__(
+        self, flow: Dataflow, scratch: tuple[int, ...], first: int, paged: bool, fixed: _Fixed
+    ) -> None:
         program = flow.program
         self.flow = flow
+        self.fixed = fixed
         self.scratch = scratch
         self.first = first
         self.paged = paged
@@ -173,15 +194,17 @@ class _Growth:
     def timing(self) -> Timing:
         """Times of the steps from the first on."""
         if self._timing is None:
-            self._timing = segment_timing(self.flow, self.first, self._end())
+            self._timing = segment_timing(self.flow, self.first, self.most_end)
         return self._timing
 
-    def _end(self) -> int:
-        program = self.flow.program
-        for index in range(self.first + 1, len(program.steps)):
-            if program.steps[index].kind == "INPUT" or needs_whole(self.flow, index, self.first):
+    @property
+    def most_end(self) -> int:
+        """The step behind the longest legal segment."""
+        blocked_until = self.fixed.blocked_until
+        for index in range(self.first + 1, len(blocked_until)):
+            if blocked_until[index] > self.first:
                 return index
-        return len(program.steps)
+        return len(blocked_until)
 
     def add(self, index: int) -> Candidate:
         """Appends step `index`; returns the segment so far."""
@@ -189,7 +212,7 @@ class _Growth:
         program = flow.program
         step = program.steps[index]
         if flow.producer.get(root := program.root(step.output)) == index:
-            self.whole += align(program.tensors[root].bytes)
+            self.whole += self.fixed.sizes[root]
         if root == step.output:
             self.outputs.add(step.output)
         if step.is_sink:
@@ -227,7 +250,7 @@ class _Growth:
             feature_map = flow.program.tensors[tensor]
             rows, passes = ring(flow, self.timing, tensor)
             self.outputs.discard(tensor)
-            self.whole -= align(feature_map.bytes)
+            self.whole -= self.fixed.sizes[tensor]
             if passes:
                 self.passing[writer : index + 1] += align(rows * feature_map.row_bytes)
             else:
@@ -239,11 +262,17 @@ class _Growth:
         for source, last in self.dying.items():
             if last <= index:
                 for output in self.outputs:
+                    if self._most_saved(output, source) <= best:
+                        continue
                     pair = output, source
                     if pair not in self.savings:
                         self.savings[pair] = self._saved(output, source)
                     best = max(best, self.savings[pair])
         return best
+
+    def _most_saved(self, output: int, source: int) -> int:
+        """What laying one wholly over the other saves: quicker to know than their distance."""
+        return min(self.fixed.sizes[output], self.fixed.sizes[source])
 
     def _saved(self, output: int, source: int) -> int:
         tensors = self.flow.program.tensors
@@ -265,10 +294,18 @@ class _Growth:
 def needs_whole(flow: Dataflow, index: int, first: int) -> bool:
     """Whether a step reads a tensor of the segment that begins at step `first` as a whole: a view
     of it, transposed, or put together from patches."""
+    return _last_needed_whole(flow, index) >= first
+
+
+def _last_needed_whole(flow: Dataflow, index: int) -> int:
+    """The last step that writes what step `index` reads as a whole; -1 for none."""
     is_transposed = flow.program.steps[index].kind == "TRANSPOSE"
-    return any(
-        flow.last_writer.get(root, -1) >= first
-        and (is_transposed or root != use.tensor or flow.is_patched(root))
-        for use in flow.uses[index]
-        for root in [flow.program.root(use.tensor)]
+    return max(
+        (
+            flow.last_writer.get(root, -1)
+            for use in flow.uses[index]
+            for root in [flow.program.root(use.tensor)]
+            if is_transposed or root != use.tensor or flow.is_patched(root)
+        ),
+        default=-1,
     )
