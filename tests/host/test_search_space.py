@@ -85,8 +85,9 @@ def test_the_program_is_the_converted_networks() -> None:
     labels = [f"class {number}" for number in range(network.classes)]
     converted = lilliput.convert(model, calibrate=images[:4], input_range=(0.0, 1.0), labels=labels)
     estimate = MemoryModel().memory(network)
+    assert estimate is not None
     assert converted.summary["arena_bytes"] <= estimate.arena_bytes
-    assert converted.summary["macs"] == estimate.macs == network.macs
+    assert converted.summary["macs"] == network.macs
     spare = estimate.flash_bytes - converted.summary["flash_bytes"]
     assert 0 <= spare <= PROVENANCE_BYTES
     _require_same(lower(_int8(model, images)), program_of(network))

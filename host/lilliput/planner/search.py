@@ -302,10 +302,11 @@ def _last_needed_whole(flow: Dataflow, index: int) -> int:
     is_transposed = flow.program.steps[index].kind == "TRANSPOSE"
     return max(
         (
-            flow.last_writer.get(root, -1)
+            flow.last_writer[root]
             for use in flow.uses[index]
             for root in [flow.program.root(use.tensor)]
-            if is_transposed or root != use.tensor or flow.is_patched(root)
+            if root in flow.last_writer
+            and (is_transposed or root != use.tensor or flow.is_patched(root))
         ),
         default=-1,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..format.writer import write
 from ..planner import Schedule
 from ..planner.dataflow import dataflow
+from ..planner.packing import PATIENCE
 from ..planner.placing import place_segments
 from ..planner.plan import Plan
 from ..planner.schedule import operator_by_operator, order_inputs
@@ -19,13 +20,13 @@ from .program import program_of
 
 PROVENANCE_BYTES = 320
 """Room in the file for what `convert` writes about a model's origin, ports and labels."""
-_PATIENCE = 300  # of the packing: the chosen network's own plan has more
+_PATIENCE = 300  # of the packing, unless more may make the network fit
 _PIXELS = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of RAM and of flash, and multiply-accumulates.
+    """Bytes of RAM and of flash.
 
     arena_bytes: of the best streaming schedule that computes nothing twice, packed, input fed; or,
     operator by operator, of that. flash_bytes: of the `.lil` file with mapped weights.
@@ -33,7 +34,6 @@ class Memory:
 
     arena_bytes: int
     flash_bytes: int
-    macs: int
 
 
 @dataclass
@@ -41,30 +41,42 @@ class MemoryModel:
     """Plans networks, and remembers what it has planned.
 
     schedule: STREAMED, or OPERATORS for what an engine without streaming needs: every map whole,
-    the input read in place.
+    the input read in place. limit: bytes of arena beyond which networks do not matter: the search
+    for segments ends sooner.
     """
 
     schedule: Schedule = Schedule.STREAMED
-    _known: dict[Network, Memory] = field(default_factory=dict, repr=False)
+    limit: int | None = None
+    _known: dict[Network, Memory | None] = field(default_factory=dict, repr=False)
     _scratch: dict[object, int] = field(default_factory=dict, repr=False)
 
-    def memory(self, network: Network) -> Memory:
-        """What the network needs, to the byte of what `placed` has placed."""
+    def memory(self, network: Network) -> Memory | None:
+        """What the network needs, to the byte of what `placed` has placed; None beyond the
+        limit."""
         if network not in self._known:
             plan = self.placed(network)
-            self._known[network] = Memory(plan.arena_bytes, file_bytes(plan), plan.program.macs)
+            self._known[network] = (
+                None if plan is None else Memory(plan.arena_bytes, file_bytes(plan))
+            )
         return self._known[network]
 
-    def placed(self, network: Network) -> Plan:
-        """The plan that `memory` measures."""
+    def placed(self, network: Network) -> Plan | None:
+        """The plan that `memory` measures; None beyond the limit."""
         program = order_inputs(program_of(network))
         flow = dataflow(program)
         scratch = self._scratch_of(program)
         if self.schedule is Schedule.OPERATORS:
-            return place_segments(flow, operator_by_operator(flow), scratch, patience=_PATIENCE)
-        found = search(flow, scratch)
-        segments = as_segments(found.segments(found.least_peak()))
-        return place_segments(flow, segments, scratch, patience=_PATIENCE)
+            segments = operator_by_operator(flow)
+        else:
+            found = search(flow, scratch, most=self.limit)
+            try:
+                segments = as_segments(found.segments(found.least_peak()))
+            except ValueError:
+                return None
+        plan = place_segments(flow, segments, scratch, patience=_PATIENCE)
+        if self.limit is not None and plan.arena_bytes > self.limit >= plan.lower_bound:
+            plan = place_segments(flow, segments, scratch, patience=PATIENCE)
+        return None if self.limit is not None and plan.arena_bytes > self.limit else plan
 
     def _scratch_of(self, program: Program) -> tuple[int, ...]:
         """Scratch of each step: the core is asked for those of unknown shapes only."""

@@ -254,8 +254,8 @@ def space_for(image: int, channels: int, classes: int, *, redistribute: bool = T
         )
     early = STREAMED_KERNELS if redistribute else KERNELS
     if image <= _SMALL:
-        small = (Stage(16, 2, early), Stage(32, 2), Stage(64, 1))
-        return Space(image, channels, classes, 1.0, 16, 1, 16, small)
+        small = (Stage(24, 2, early), Stage(48, 2), Stage(96, 1))
+        return Space(image, channels, classes, 1.0, 24, 1, 16, small)
     large = (
         Stage(24, 2, early), Stage(40, 2, early), Stage(80, 2), Stage(96, 1), Stage(192, 2)
     )  # fmt: skip

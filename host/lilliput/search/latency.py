@@ -1,0 +1,139 @@
+"""Instructions of a candidate, from a model fitted to measured ones of our kernels.
+
+For every kind of step the kernel's instructions are a sum of terms (a call, a pixel, an output, a
+multiply-accumulate ...) with coefficients that are not negative, fitted by least squares of the
+relative error to random networks on an emulated core: `bench/latency.py`. What the executor does
+between kernels is one more such sum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from ..planner.dataflow import dataflow
+from ..planner.flash import kernel_calls
+from ..planner.plan import Plan
+from ..program import Program, Step
+
+EXECUTOR = "executor"
+_EMULATED = {"cortex-m0plus": "cortex-m0", "rv32imc": "rv32"}
+"""The core that is emulated for one that a board profile names."""
+
+
+def step_group(step: Step) -> str:
+    """The kind of step that shares coefficients: the kernel, its window and stride."""
+    if step.kind == "CONVOLUTION" and step.is_pointwise:
+        return "pointwise"
+    window: Mapping[str, Any] = step.parameters.get("window", {})
+    if not window:
+        return step.kind.lower()
+    return f"{step.kind.lower()} {window['kernel_height']}x{window['kernel_width']}" + (
+        f" stride {window['stride_height']}" if window["stride_height"] > 1 else ""
+    )
+
+
+def step_features(program: Program, step: Step, calls: int) -> np.ndarray:
+    """What a step's instructions are a sum of, float64[9]: calls; pixels; outputs a call; outputs;
+    multiply-accumulates; those of the pixels and of the channels that do not fill a block of four;
+    output and input elements of calls and maps. `calls`: of its kernel in one inference."""
+    output = program.tensors[step.output]
+    source = program.tensors[step.edges[0].tensor] if step.edges else output
+    pixels = output.height * output.width
+    a_call = pixels / max(calls, 1)
+    taps = step.macs / max(output.elements, 1)
+    return np.array(
+        [
+            calls,
+            pixels,
+            calls * output.channels,
+            output.elements,
+            step.macs,
+            calls * (a_call % 4) * output.channels * taps,
+            pixels * output.channels * (taps % 4),
+            calls * taps * output.channels,
+            source.elements,
+        ],
+        np.float64,
+    )
+
+
+def executor_features(plan: Plan, calls: tuple[int, ...]) -> np.ndarray:
+    """What the executor's own instructions are a sum of, float64[4]: one inference; kernel calls;
+    segments; steps in sweeps (each step of a streamed segment is visited in every sweep)."""
+    program = plan.program
+    visits = 0
+    for segment in plan.segments:
+        if segment.count > 1:
+            rows = max(program.tensors[program.steps[i].output].height for i in segment.steps)
+            visits += rows * segment.count
+    return np.array([1, sum(calls), len(plan.segments), visits], np.float64)
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Coefficients by kind of step, for one core. error: the mean and the largest relative error
+    on whole networks that it was not fitted to. command: what measured and fitted it."""
+
+    core: str
+    coefficients: Mapping[str, tuple[float, ...]]
+    mean_error: float
+    largest_error: float
+    command: str
+
+    def instructions(self, plan: Plan) -> float:
+        """Of one inference in this plan. Raises ValueError for steps of an unknown kind."""
+        calls = kernel_calls(dataflow(plan.program), plan)
+        total = self._sum(EXECUTOR, executor_features(plan, calls))
+        for step, count in zip(plan.program.steps, calls, strict=True):
+            if step.kind != "INPUT":
+                total += self._sum(step_group(step), step_features(plan.program, step, count))
+        return total
+
+    def _sum(self, group: str, features: np.ndarray) -> float:
+        if group not in self.coefficients:
+            raise ValueError(
+                f"no instructions of {group} were measured on {self.core}: add a network that has "
+                "it to bench/latency.py and run that again"
+            )
+        return float(np.dot(self.coefficients[group], features))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return {**vars(self), "coefficients": {k: list(v) for k, v in self.coefficients.items()}}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> LatencyModel:
+        """What `as_json` has made."""
+        coefficients = {k: tuple(v) for k, v in values["coefficients"].items()}
+        return LatencyModel(**{**values, "coefficients": coefficients})
+
+
+def is_measured(core: str) -> bool:
+    """Whether there is a model of a core."""
+    return bool(_file(core).is_file())
+
+
+def latency_model(core: str) -> LatencyModel:
+    """The model of a core, as board profiles or `bench` name it. Raises ValueError naming the
+    cores that there is one for."""
+    if not is_measured(core):
+        names = sorted(file.name for file in _folder().iterdir() if file.name.endswith(".json"))
+        raise ValueError(
+            f"no instructions were measured on {core!r}, only on "
+            f"{', '.join(name.removesuffix('.json') for name in names)}: leave --latency out"
+        )
+    return LatencyModel.from_json(json.loads(_file(core).read_text(encoding="utf-8")))
+
+
+def _file(core: str) -> Any:
+    return _folder() / f"{_EMULATED.get(core, core)}.json"
+
+
+def _folder() -> Any:
+    return resources.files("lilliput.search") / "latency_models"
