@@ -101,6 +101,7 @@ def _weighted(program: Program, step: Step, dice: np.random.Generator) -> Step:
 def measure(core: str, network: Network, schedule: Schedule, seed: int) -> Measured:
     """Counts the instructions of a network with random weights in its best plan."""
     plan = MemoryModel(schedule).placed(network)
+    assert plan is not None  # there is no limit
     plan = replace(plan, program=with_weights(plan.program, np.random.default_rng(seed)))
     job = job_of_lil(write(plan.program, plan))
     [result] = run(build(CORES[core]), [job])
@@ -177,8 +178,9 @@ def _fit_core(core: str, options: argparse.Namespace) -> None:
     FOLDER.mkdir(exist_ok=True)
     text = json.dumps(model.as_json(), indent=1) + "\n"
     (FOLDER / f"{core}.json").write_text(text, encoding="utf-8")
+    fitted = np.abs(errors(model, training)).mean()
     print(
-        f"{core}: {len(training)} networks fitted with error {np.abs(errors(model, training)).mean():.1%}; "
+        f"{core}: {len(training)} networks fitted with error {fitted:.1%}; "
         f"{len(held_out)} held out: mean error {size.mean():.1%}, largest {size.max():.1%}, "
         f"bias {found.mean():+.1%}"
     )

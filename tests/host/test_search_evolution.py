@@ -95,13 +95,11 @@ def test_killed_after_any_judgement_and_resumed_it_ends_the_same(
             break
         except Killed:
             judged = tmp_path / "judged.jsonl"  # and the line that was being written
-            judged.write_text(judged.read_text() + '[[[[3, 4')
+            judged.write_text(judged.read_text() + "[[[[3, 4")
     assert resumed == undisturbed
 
 
-def test_another_search_in_the_folder_is_refused(
-    accountant: Accountant, tmp_path: Path
-) -> None:
+def test_another_search_in_the_folder_is_refused(accountant: Accountant, tmp_path: Path) -> None:
     short = Settings(population=3, generations=0)
     evolve(SPACE, accountant, capacity, short, tmp_path)
     with pytest.raises(ValueError, match="another search"):

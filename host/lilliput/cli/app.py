@@ -44,6 +44,7 @@ def parser() -> Parser:
     _add_probe(commands)
     _add_bench(commands)
     _add_watch(commands)
+    _add_search(commands)
     return top
 
 
@@ -404,6 +405,87 @@ def _add_watch(commands: Commands) -> None:
     command.add_argument(
         "--web-port", metavar="N", type=int, default=8642, help="of the page (default: 8642)"
     )
+
+
+def _add_search(commands: Commands) -> None:
+    command = commands.add_parser(
+        "search",
+        help="find and train the network for a board",
+        description="Searches the network that names images best within a board's memory, trains "
+        "it and writes it as a .lil file, with the Pareto set (.json) and a report (.html) beside "
+        "it. Started again, it goes on where it was. Needs the extra `tensorflow`, or Keras.",
+    )
+    command.add_argument(
+        "--data",
+        metavar="DIR_OR_NPZ",
+        type=Path,
+        required=True,
+        help="a folder with one folder of images for each class (or two such, train and test), or "
+        "a .npz file with images and labels (and test_images, test_labels, classes)",
+    )
+    command.add_argument("-o", "--output", metavar="BEST.lil", type=Path, required=True)
+    _add_board(command)
+    command.add_argument(
+        "--sram", metavar="BYTES", type=byte_count, help="the arena's limit: 16384, 16K"
+    )
+    command.add_argument(
+        "--flash", metavar="BYTES", type=byte_count, help="the file's limit: 131072, 128K"
+    )
+    command.add_argument(
+        "--latency",
+        metavar="MS",
+        type=float,
+        help="milliseconds of one inference at the board's clock, as predicted from instructions",
+    )
+    command.add_argument(
+        "--folder",
+        metavar="DIR",
+        type=Path,
+        help="where everything that is found is kept (default: BEST.search)",
+    )
+    command.add_argument(
+        "--images", metavar="N", type=int, help="train with a fixed subset of so many images"
+    )
+    command.add_argument(
+        "--effort",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help="times the usual number of epochs, of which a search takes 62 (default: 1)",
+    )
+    command.add_argument(
+        "--spaces",
+        metavar="N",
+        type=int,
+        default=1,
+        help="train a super-network for the N best pairs of resolution and width (default: 1)",
+    )
+    command.add_argument(
+        "--population", metavar="N", type=int, default=100, help="of a generation (default: 100)"
+    )
+    command.add_argument(
+        "--generations", metavar="N", type=int, default=30, help="of evolution (default: 30)"
+    )
+    command.add_argument(
+        "--augment",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help="train the chosen network as a part of ones with so many times its channels, such as "
+        "2 (default: 1, alone)",
+    )
+    command.add_argument("--seed", metavar="N", type=int, default=1)
+    spread = command.add_mutually_exclusive_group()
+    spread.add_argument(
+        "--processes", metavar="N", type=int, default=1, help="judge networks in N processes"
+    )
+    spread.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="judge networks on the workers of a Dask scheduler, such as tcp://host:8786 (needs "
+        "the extra `cluster`)",
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_board(command: Parser) -> None:

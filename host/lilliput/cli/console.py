@@ -193,22 +193,30 @@ def until_stopped() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars(shown: bool) -> Iterator[Progress]:
+def progress_bars(shown: bool, *, with_time_left: bool = False) -> Iterator[Progress]:
     """A function that draws one progress bar a stage: (stage, done, total).
 
-    On stderr, if that is a terminal.
+    On stderr, if that is a terminal. `with_time_left` tells how long each stage will still take.
     """
     if not (shown and sys.stderr.isatty()):
         yield lambda stage, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *([TimeRemainingColumn()] if with_time_left else []),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}

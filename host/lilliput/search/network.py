@@ -17,22 +17,19 @@ def rounded(channels: float) -> int:
 @dataclass(frozen=True)
 class BlockShape:
     """An inverted residual block: a 1x1 convolution to `expanded` channels, unless these are the
-    inputs, a depthwise one, and a 1x1 convolution to the outputs, with its input added where that
-    has the same shape."""
+    inputs, a depthwise one, and a 1x1 convolution to the outputs, to which the input may be added
+    where that has the same shape."""
 
     kernel: int
     stride: int
     inputs: int
     expanded: int
     outputs: int
+    adds_input: bool = False
 
     @property
     def expands(self) -> bool:
         return self.expanded != self.inputs
-
-    @property
-    def adds_input(self) -> bool:
-        return self.stride == 1 and self.inputs == self.outputs
 
 
 @dataclass(frozen=True)

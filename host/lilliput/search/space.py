@@ -181,14 +181,15 @@ class Space:
         blocks = [BlockShape(3, 1, stem, stem, first)]
         for stage, chosen in zip(self.stages, architecture.stages, strict=True):
             for index, block in enumerate(chosen):
-                inputs = blocks[-1].outputs
+                inputs, outputs = blocks[-1].outputs, self.width(stage, block.width)
                 blocks.append(
                     BlockShape(
                         kernel=block.kernel,
                         stride=stage.stride if index == 0 else 1,
                         inputs=inputs,
                         expanded=inputs * block.expansion,
-                        outputs=self.width(stage, block.width),
+                        outputs=outputs,
+                        adds_input=index > 0 and inputs == outputs,
                     )
                 )
         return Network(

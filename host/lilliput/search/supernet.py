@@ -16,10 +16,12 @@ import numpy as np
 from keras import ops
 
 from .keras_network import BATCH_NORM_EPSILON
+from .named_weights import NamedWeights, Weights, cross_entropy
 from .network import BlockShape, Network
 from .space import Architecture, Space
 
-Weights = Mapping[str, np.ndarray]
+Averages = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Mean and variance of each channel before a batch normalisation, by its layer's name."""
 _PER_BLOCK = 5  # numbers of a code: see `encode`
 
 
@@ -49,7 +51,7 @@ def _code(block: BlockShape) -> list[float]:
     return [block.kernel, block.expanded, block.outputs, 1.0, float(block.adds_input)]
 
 
-class SuperNetwork(keras.Model):
+class SuperNetwork(NamedWeights):
     """Logits of several architectures at once.
 
     Takes {"image": float32[batch, image, image, channels], "codes": float32[batch, n, blocks, 5]},
@@ -65,15 +67,11 @@ class SuperNetwork(keras.Model):
         super().__init__(name="super_network")
         self.frame = frame
         self.augments = augments
-        self._named: dict[str, Any] = {}
         for name, shape, kind in _variables(frame):
-            initial = {"kernel": "he_normal", "gamma": "ones"}.get(kind, "zeros")
+            initial: Any = {"kernel": "he_normal", "gamma": "ones"}.get(kind, "zeros")
             if kind == "depthwise":
-                fans = keras.initializers.RandomNormal(stddev=(2.0 / shape[0] ** 2) ** 0.5)
-                self._named[name] = self.add_weight(shape, fans, name=name)
-            else:
-                self._named[name] = self.add_weight(shape, initial, name=name)
-        self.built = True
+                initial = keras.initializers.RandomNormal(stddev=(2.0 / shape[0] ** 2) ** 0.5)
+            self.add_named(name, shape, initial)
 
     def call(self, inputs: Any) -> Any:
         codes = inputs["codes"][0]
@@ -94,26 +92,17 @@ class SuperNetwork(keras.Model):
         del x, sample_weight, training
         first = y_pred[:, 0]
         labels = ops.one_hot(y, self.frame.classes)
-        total = _cross_entropy(labels, first)
+        total = cross_entropy(labels, first)
         others = y_pred.shape[1] - 1
         if self.augments is None:
             labels = ops.stop_gradient(ops.softmax(first))
         share = (1.0 if self.augments is None else self.augments) / max(others, 1)
         for index in range(others):
-            total = total + share * _cross_entropy(labels, y_pred[:, index + 1])
+            total = total + share * cross_entropy(labels, y_pred[:, index + 1])
         return total
 
-    def numpy_weights(self) -> dict[str, np.ndarray]:
-        """A copy of all weights, by name."""
-        return {name: ops.convert_to_numpy(v).copy() for name, v in self._named.items()}
-
-    def assign(self, weights: Weights) -> None:
-        """Sets all weights."""
-        for name, variable in self._named.items():
-            variable.assign(weights[name])
-
     def _logits(self, image: Any, code: Any) -> Any:
-        frame, named = self.frame, self._named
+        frame, named = self.frame, self.named
         x = ops.conv(image, named["stem"], frame.stem_stride, "same", "channels_last")
         x = ops.relu6(self._normed(x, "stem"))
         for index, block in enumerate(frame.blocks):
@@ -122,7 +111,7 @@ class SuperNetwork(keras.Model):
         return ops.matmul(mean, named["scores"]) + named["scores_bias"]
 
     def _block(self, x: Any, name: str, block: BlockShape, code: Any) -> Any:
-        named = self._named
+        named = self.named
         expanded = _first(block.expanded, code[1])
         y = x
         if block.expands:
@@ -139,8 +128,8 @@ class SuperNetwork(keras.Model):
 
     def _normed(self, x: Any, name: str) -> Any:
         mean, variance = ops.moments(x, axes=(0, 1, 2))
-        scale = self._named[f"{name}_gamma"] * ops.rsqrt(variance + BATCH_NORM_EPSILON)
-        return x * scale + (self._named[f"{name}_beta"] - mean * scale)
+        scale = self.named[f"{name}_gamma"] * ops.rsqrt(variance + BATCH_NORM_EPSILON)
+        return x * scale + (self.named[f"{name}_beta"] - mean * scale)
 
 
 def _first(size: int, count: Any) -> Any:
@@ -153,10 +142,6 @@ def _centre(size: int, kernel: Any) -> Any:
     away = ops.abs(ops.arange(size, dtype="float32") - (size - 1) / 2)
     inside = ops.cast(away < kernel / 2, "float32")
     return ops.reshape(inside, (size, 1, 1, 1)) * ops.reshape(inside, (1, size, 1, 1))
-
-
-def _cross_entropy(targets: Any, logits: Any) -> Any:
-    return -ops.mean(ops.sum(targets * ops.log_softmax(logits), axis=-1))
 
 
 def _variables(frame: Network) -> Iterator[tuple[str, tuple[int, ...], str]]:
@@ -254,18 +239,20 @@ def part_of(weights: Weights, frame: Network, code: np.ndarray, network: Network
 
 
 def logits_of(
-    part: Weights, network: Network, images: np.ndarray, calibrating: int
-) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Logits float32[n, classes] of a network with these weights, and the averages (mean, variance)
-    of each batch normalisation over the first `calibrating` images, which it normalises all
-    with."""
-    averages: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    part: Weights, network: Network, images: np.ndarray, averages: Averages | None = None
+) -> tuple[np.ndarray, Averages]:
+    """Logits float32[n, classes] of a network with these weights, and the averages that its batch
+    normalisations used: the given ones, or else those of these images."""
+    used: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def normed(x: Any, name: str) -> Any:
-        mean, variance = ops.moments(x[:calibrating], axes=(0, 1, 2))
-        averages[name] = ops.convert_to_numpy(mean), ops.convert_to_numpy(variance)
-        scale = part[f"{name}_gamma"] * ops.rsqrt(variance + BATCH_NORM_EPSILON)
-        return x * scale + (part[f"{name}_beta"] - mean * scale)
+        if averages is None:
+            mean, variance = ops.moments(x, axes=(0, 1, 2))
+        else:
+            mean, variance = averages[name]
+        used[name] = ops.convert_to_numpy(mean), ops.convert_to_numpy(variance)
+        scale = part[f"{name}_gamma"] / np.sqrt(used[name][1] + BATCH_NORM_EPSILON)
+        return x * scale + (part[f"{name}_beta"] - used[name][0] * scale)
 
     def convolved(x: Any, name: str, stride: int = 1) -> Any:
         return normed(ops.conv(x, part[name], stride, "same", "channels_last"), name)
@@ -280,12 +267,10 @@ def logits_of(
         x = convolved(ops.relu6(normed(x, f"{name}_depthwise")), f"{name}_project")
         x = x + before if block.adds_input else x
     mean = ops.mean(x, axis=(1, 2))
-    return ops.convert_to_numpy(ops.matmul(mean, part["scores"]) + part["scores_bias"]), averages
+    return ops.convert_to_numpy(ops.matmul(mean, part["scores"]) + part["scores_bias"]), used
 
 
-def load_into(
-    model: Any, part: Weights, averages: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> None:
+def load_into(model: Any, part: Weights, averages: Averages) -> None:
     """Sets the weights of a `keras_network`, and its batch normalisations' averages."""
     for layer in model.layers:
         name = layer.name
@@ -303,3 +288,22 @@ def codes_for(batch: int, codes: Sequence[np.ndarray]) -> np.ndarray:
     """Codes as the super-network takes them, without copies: float32[batch, n, blocks, 5]."""
     stacked = np.stack(codes)
     return np.broadcast_to(stacked, (batch, *stacked.shape))
+
+
+def accuracy_of(
+    part: Weights,
+    network: Network,
+    calibration: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch: int = 250,
+) -> float:
+    """The share of images that a network with these weights names right, when its batch
+    normalisations have the averages of the calibration images. All images float32."""
+    _, averages = logits_of(part, network, calibration)
+    right = 0
+    for begin in range(0, len(images), batch):
+        logits, _ = logits_of(part, network, images[begin : begin + batch], averages)
+        right += int(np.sum(logits.argmax(axis=1) == labels[begin : begin + batch]))
+    return right / len(images)

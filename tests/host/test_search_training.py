@@ -1,0 +1,193 @@
+"""The super-network computes what its parts do, and training can be killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+keras = pytest.importorskip("keras", reason="training needs the extra `tensorflow`")
+
+import lilliput  # noqa: E402
+from lilliput.search.dataset import Labelled  # noqa: E402
+from lilliput.search.keras_network import keras_network  # noqa: E402
+from lilliput.search.quantized import QuantizedNetwork, folded, load_folded  # noqa: E402
+from lilliput.search.space import Architecture, Block, Space, Stage  # noqa: E402
+from lilliput.search.supernet import (  # noqa: E402
+    SuperNetwork,
+    accuracy_of,
+    code_of,
+    codes_for,
+    frame_of,
+    load_into,
+    logits_of,
+    part_of,
+    sorted_by_importance,
+)
+from lilliput.search.training import (  # noqa: E402
+    Schedule,
+    augmented,
+    floats,
+    train,
+    train_network,
+)
+
+SPACE = Space(12, 1, 4, 1.0, 8, 2, 8, (Stage(8, 2, depths=(1, 2)), Stage(16, 1, depths=(1, 2))))
+SCHEDULE = Schedule(epochs=2, batch=32, shift=1, flip=False)
+
+
+def quadrants(count: int, seed: int) -> Labelled:
+    """Noise with one bright quadrant: which one is the class."""
+    dice = np.random.default_rng(seed)
+    labels = dice.integers(0, 4, count)
+    images = dice.integers(0, 90, (count, 12, 12, 1)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(label, 2)
+        image[top * 6 : top * 6 + 6, left * 6 : left * 6 + 6] += 100
+    return Labelled(images, labels.astype(np.int32))
+
+
+TRAINING, TEST = quadrants(256, 0), quadrants(128, 1)
+
+
+def unlike_fresh_ones(model: SuperNetwork) -> dict[str, np.ndarray]:
+    """The model's weights, set so that scales and shifts differ."""
+    dice = np.random.default_rng(0)
+    weights = model.numpy_weights()
+    for name, value in weights.items():
+        if name.endswith(("_gamma", "_beta", "_bias")):
+            weights[name] = value + dice.normal(0, 0.2, value.shape).astype(np.float32)
+    model.assign(weights)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def supernet() -> SuperNetwork:
+    keras.utils.set_random_seed(1)
+    model = SuperNetwork(frame_of(SPACE))
+    unlike_fresh_ones(model)
+    return model
+
+
+def architectures() -> list[Architecture]:
+    dice = random.Random(4)
+    # Where a stage begins with as many channels as it gets, nothing is added all the same.
+    same_width = Architecture(((Block(3, 3, 1.0),), (Block(5, 3, 0.5), Block(7, 4, 0.5))))
+    drawn = [SPACE.sample(dice) for _ in range(3)]
+    return [SPACE.largest(), SPACE.smallest(), same_width, *drawn]
+
+
+def test_a_part_alone_computes_what_it_does_in_the_super_network(supernet: SuperNetwork) -> None:
+    frame, weights, images = supernet.frame, supernet.numpy_weights(), floats(TEST.images)
+    codes = [code_of(SPACE, each) for each in architectures()]
+    together = supernet({"image": images, "codes": codes_for(len(images), codes)})
+    wanted = keras.ops.convert_to_numpy(together)
+    for index, architecture in enumerate(architectures()):
+        network = SPACE.network(architecture)
+        part = part_of(weights, frame, codes[index], network)
+        alone, averages = logits_of(part, network, images)
+        np.testing.assert_allclose(alone, wanted[:, index], atol=1e-4)
+        model = keras_network(network)
+        load_into(model, part, averages)
+        found = keras.ops.convert_to_numpy(model(images, training=False))
+        np.testing.assert_allclose(found, alone, atol=1e-4)
+        assert np.abs(alone).max() > 0.1
+
+
+def test_sorting_channels_changes_no_answer_of_the_largest(supernet: SuperNetwork) -> None:
+    images = floats(TEST.images[:32])
+    codes = codes_for(32, [code_of(SPACE, SPACE.largest()), code_of(SPACE, SPACE.smallest())])
+    before = keras.ops.convert_to_numpy(supernet({"image": images, "codes": codes}))
+    weights = supernet.numpy_weights()
+    made = sorted_by_importance(weights, SPACE)
+    other = SuperNetwork(supernet.frame)
+    other.assign(made)
+    after = keras.ops.convert_to_numpy(other({"image": images, "codes": codes}))
+    np.testing.assert_allclose(after[:, 0], before[:, 0], atol=1e-4)
+    assert np.abs(after[:, 1] - before[:, 1]).max() > 1e-3  # others have other channels now
+    norms = np.abs(made["block1_project"]).sum(axis=(0, 1, 3))
+    assert list(norms) == sorted(norms, reverse=True)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_killed_training_resumes_with_the_same_weights(tmp_path: Path) -> None:
+    teacher, other = code_of(SPACE, SPACE.largest()), code_of(SPACE, SPACE.smallest())
+    stops = iter([3, 10, 10**9])
+    weights = []
+    for folder in ("undisturbed", "killed"):
+        (tmp_path / folder).mkdir()
+        while len(weights) < (1 if folder == "undisturbed" else 2):
+            stop = 10**9 if folder == "undisturbed" else next(stops)
+
+            def progress(done: int, total: int, stop: int = stop) -> None:
+                assert total == 16
+                if done == stop:
+                    raise Killed
+
+            keras.utils.set_random_seed(1)
+            model = SuperNetwork(frame_of(SPACE))
+            try:
+                weights.append(
+                    train(
+                        model, TRAINING, SCHEDULE, lambda dice: [teacher, other],
+                        tmp_path / folder / "weights.npz", seed=7, progress=progress,
+                    )
+                )  # fmt: skip
+            except Killed:
+                continue
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], value, atol=1e-5, err_msg=name)
+    network = SPACE.network(SPACE.smallest())
+    part = part_of(weights[0], frame_of(SPACE), other, network)
+    images, labels = floats(TEST.images), TEST.labels
+    assert accuracy_of(part, network, floats(TRAINING.images), images, labels) > 0.6
+
+
+def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    network = SPACE.network(SPACE.smallest())
+    part = train_network(
+        network, None, TRAINING, replace(SCHEDULE, epochs=4), tmp_path / "final.npz", seed=1,
+        augment=2.0,
+    )  # fmt: skip
+    images = floats(TEST.images)
+    _, averages = logits_of(part, network, floats(TRAINING.images))
+    wanted, _ = logits_of(part, network, images, averages)
+    model = QuantizedNetwork(network, folded(part, averages))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), wanted, atol=1e-3)
+    model.calibrate(floats(TRAINING.images))
+    rounded = keras.ops.convert_to_numpy(model(images))
+    assert 1e-4 < np.abs(rounded - wanted).max() < 0.3 * np.abs(wanted).max()
+    gentle = replace(SCHEDULE, epochs=1, rate=0.002)
+    weights = train(model, TRAINING, gentle, None, tmp_path / "quantized.npz", seed=1)
+    assert any(np.any(weights[name] != value) for name, value in folded(part, averages).items())
+    plain = keras_network(network, folded=True)
+    load_folded(plain, weights)
+    converted = lilliput.convert(
+        plain, calibrate=floats(TRAINING.images[:64]), input_range=(0.0, 1.0),
+        equalize=False, bias_correction=False,
+    )  # fmt: skip
+    expected = keras.ops.convert_to_numpy(model(images)).argmax(axis=1)
+    with lilliput.load(converted.data) as loaded:
+        out = loaded.output.buffer()
+        found = []
+        for image in TEST.images:
+            loaded.infer(image, out=out)
+            found.append(int(np.frombuffer(out, np.int8).argmax()))
+    assert np.mean(np.array(found) == expected) > 0.95
+    assert np.mean(np.array(found) == TEST.labels) > 0.9
+
+
+def test_augmented_networks_are_wider_in_their_blocks_only() -> None:
+    network = SPACE.network(SPACE.smallest())
+    wide = augmented(network, 2.0)
+    assert [b.outputs for b in wide.blocks] == [b.outputs for b in network.blocks]
+    assert all(w.expanded == 2 * b.expanded for w, b in zip(wide.blocks[1:], network.blocks[1:]))  # noqa: B905
