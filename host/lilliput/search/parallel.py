@@ -14,15 +14,17 @@ Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 @contextmanager
-def workers(processes: int = 1, cluster: str | None = None) -> Iterator[Map]:
+def workers(
+    processes: int = 1, cluster: str | None = None, *, timeout: float = 20
+) -> Iterator[Map]:
     """A map over so many processes, or over the workers of the Dask scheduler at `cluster`.
 
     A worker that dies loses nothing: Dask computes its items again elsewhere.
     Raises ImportError when a cluster is wanted and Dask is not installed, OSError when no
-    scheduler answers.
+    scheduler answers within `timeout` seconds.
     """
     if cluster is not None:
-        with _client(cluster) as client:
+        with _client(cluster, timeout) as client:
             yield lambda function, items: _over_cluster(client, function, items)
     elif processes > 1:
         with concurrent.futures.ProcessPoolExecutor(processes) as pool:
@@ -39,11 +41,11 @@ def _over_cluster(
         yield future.result()
 
 
-def _client(address: str) -> Any:
+def _client(address: str, timeout: float) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError(
             "a cluster needs Dask, which is not installed; run: pip install lilliput[cluster]"
         ) from error
-    return Client(address, timeout="20s", set_as_default=False)
+    return Client(address, timeout=timeout, set_as_default=False)
