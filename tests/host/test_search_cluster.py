@@ -48,7 +48,7 @@ def test_a_worker_is_killed_in_mid_search_and_nothing_is_lost(tmp_path: Path) ->
     assert found == wanted
 
 
-def test_processes_give_the_same_result(tmp_path: Path) -> None:
+def test_processes_give_results_in_order() -> None:
     with workers(processes=2) as over:
         assert list(over(abs, [-1, 2, -3])) == [1, 2, 3]
 

@@ -115,7 +115,7 @@ def test_arenas_are_those_of_the_full_planner_or_a_little_more(space: Space) -> 
     dice = random.Random(1)
     streamed, by_operator = MemoryModel(), MemoryModel(Schedule.OPERATORS)
     equal = 0
-    for _ in range(3):
+    for _ in range(2):
         network = space.network(space.sample(dice))
         program = program_of(network)
         found = streamed.memory(network).arena_bytes

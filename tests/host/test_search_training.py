@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from lilliput.search.training import (  # noqa: E402
 )
 
 SPACE = Space(12, 1, 4, 1.0, 8, 2, 8, (Stage(8, 2, depths=(1, 2)), Stage(16, 1, depths=(1, 2))))
+TINY = Space(12, 1, 4, 1.0, 8, 2, 8, (Stage(8, 2, (3,), expansions=(3,), depths=(2,)),))
 SCHEDULE = Schedule(epochs=2, batch=32, shift=1, flip=False)
 
 
@@ -45,14 +47,14 @@ def quadrants(count: int, seed: int) -> Labelled:
     """Noise with one bright quadrant: which one is the class."""
     dice = np.random.default_rng(seed)
     labels = dice.integers(0, 4, count)
-    images = dice.integers(0, 90, (count, 12, 12, 1)).astype(np.uint8)
+    images = dice.integers(0, 60, (count, 12, 12, 1)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         top, left = divmod(label, 2)
-        image[top * 6 : top * 6 + 6, left * 6 : left * 6 + 6] += 100
+        image[top * 6 : top * 6 + 6, left * 6 : left * 6 + 6] += 150
     return Labelled(images, labels.astype(np.int32))
 
 
-TRAINING, TEST = quadrants(256, 0), quadrants(128, 1)
+TRAINING, TEST = quadrants(128, 0), quadrants(128, 1)
 
 
 def unlike_fresh_ones(model: SuperNetwork) -> dict[str, np.ndarray]:
@@ -114,13 +116,28 @@ def test_sorting_channels_changes_no_answer_of_the_largest(supernet: SuperNetwor
     assert list(norms) == sorted(norms, reverse=True)
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without the graphs that take longer to make than these trainings; `make test-all` makes
+    them."""
+    if os.environ.get("LILLIPUT_TEST_PROFILE") == "all" or keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_killed_training_resumes_with_the_same_weights(tmp_path: Path) -> None:
-    teacher, other = code_of(SPACE, SPACE.largest()), code_of(SPACE, SPACE.smallest())
-    stops = iter([3, 10, 10**9])
+    teacher, other = code_of(TINY, TINY.largest()), code_of(TINY, TINY.smallest())
+    stops = iter([2, 5, 10**9])
     weights = []
     for folder in ("undisturbed", "killed"):
         (tmp_path / folder).mkdir()
@@ -128,12 +145,12 @@ def test_killed_training_resumes_with_the_same_weights(tmp_path: Path) -> None:
             stop = 10**9 if folder == "undisturbed" else next(stops)
 
             def progress(done: int, total: int, stop: int = stop) -> None:
-                assert total == 16
+                assert total == 8
                 if done == stop:
                     raise Killed
 
             keras.utils.set_random_seed(1)
-            model = SuperNetwork(frame_of(SPACE))
+            model = SuperNetwork(frame_of(TINY))
             try:
                 weights.append(
                     train(
@@ -145,15 +162,16 @@ def test_killed_training_resumes_with_the_same_weights(tmp_path: Path) -> None:
                 continue
     for name, value in weights[0].items():
         np.testing.assert_allclose(weights[1][name], value, atol=1e-5, err_msg=name)
-    network = SPACE.network(SPACE.smallest())
-    part = part_of(weights[0], frame_of(SPACE), other, network)
+    network = TINY.network(TINY.smallest())
+    part = part_of(weights[0], frame_of(TINY), other, network)
     images, labels = floats(TEST.images), TEST.labels
     assert accuracy_of(part, network, floats(TRAINING.images), images, labels) > 0.6
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    network = SPACE.network(SPACE.smallest())
+    network = TINY.network(TINY.smallest())
     part = train_network(
         network, None, TRAINING, replace(SCHEDULE, epochs=4), tmp_path / "final.npz", seed=1,
         augment=2.0,
@@ -187,7 +205,7 @@ def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None
 
 
 def test_augmented_networks_are_wider_in_their_blocks_only() -> None:
-    network = SPACE.network(SPACE.smallest())
+    network = TINY.network(TINY.smallest())
     wide = augmented(network, 2.0)
     assert [b.outputs for b in wide.blocks] == [b.outputs for b in network.blocks]
     assert all(w.expanded == 2 * b.expanded for w, b in zip(wide.blocks[1:], network.blocks[1:]))  # noqa: B905

@@ -174,6 +174,11 @@ class _Run:
         return Evolved(tuple(found), tuple(self.best))
 
     def _first(self) -> list[Architecture]:
+        if self._cost(self.space.smallest()) is None:
+            raise ValueError(
+                f"not even the smallest network of {self.space.name} is within "
+                f"{self.accountant.budget}: search a smaller space"
+            )
         drawn: dict[Architecture, None] = {}
         for _ in range(self.settings.population):
             drawn[self._within(lambda: self.space.sample(self.dice))] = None
@@ -203,11 +208,6 @@ class _Run:
             if self._cost(drawn) is not None:
                 return drawn
         smallest = self.space.smallest()
-        if self._cost(smallest) is None:
-            raise ValueError(
-                f"not even the smallest network of {self.space.name} is within "
-                f"{self.accountant.budget}: search a smaller space"
-            )
         for _ in range(_TRIES):
             drawn = self.space.mutate(smallest, self.dice, 0.2)
             if self._cost(drawn) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -27,7 +28,9 @@ def workers(
         with _client(cluster, timeout) as client:
             yield lambda function, items: _over_cluster(client, function, items)
     elif processes > 1:
-        with concurrent.futures.ProcessPoolExecutor(processes) as pool:
+        # A fork of a process in which TensorFlow runs may hang.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
             yield pool.map
     else:
         yield map

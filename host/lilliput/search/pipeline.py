@@ -29,7 +29,15 @@ from .quantized import QuantizedNetwork, folded, load_folded
 from .space import Space, pairs
 from .spaces import SpaceScore, rank_spaces
 from .supernet import code_of, frame_of, logits_of, part_of
-from .training import Schedule, floats, make_repeatable, train, train_network, train_supernet
+from .training import (
+    Schedule,
+    floats,
+    make_repeatable,
+    train,
+    train_network,
+    train_supernet,
+    use_all_devices,
+)
 
 Progress = Callable[[str, int, int], None]
 _PIXELS = (0.0, 1.0)
@@ -111,6 +119,7 @@ def search(
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, data, base, budget, options, spaces)
     make_repeatable(options.seed)
+    use_all_devices()
     ranked = _ranked(spaces or pairs(base), budget, options, folder, over, progress)
     searched = [
         _search_space(score.space, data, budget, options, folder, over, progress)

@@ -1,0 +1,353 @@
+"""What searching for a board is worth: Fashion-MNIST at three budgets, into docs/search.md.
+
+python bench/search.py [--folder build/search] [--images 20000] [--effort 1] [--budget 16] ...
+
+For each budget: the search; (a) the best of MobileNetV2 at many widths and resolutions; (b) random
+networks of the same space, each trained to the end, for as long as the search took; (c) the search
+with the operator-by-operator planner. And, over six spaces, whether stage one ranks them as the
+accuracies of their networks do. All of it goes on where it was when started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from lilliput.conversion import write_atomically
+from lilliput.planner import Schedule as PlanSchedule
+from lilliput.search.budget import Accountant, Budget
+from lilliput.search.dataset import Dataset, Labelled
+from lilliput.search.evolution import Settings
+from lilliput.search.network import BlockShape, Network, rounded
+from lilliput.search.parallel import workers
+from lilliput.search.pipeline import Options, finish, search
+from lilliput.search.space import MULTIPLIERS, Space, pairs, resolutions, space_for
+from lilliput.search.spaces import SpaceScore, rank_spaces
+from lilliput.search.training import Schedule, make_repeatable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENT = REPOSITORY / "docs" / "search.md"
+BUDGETS = {8: 64, 16: 128, 32: 256}
+"""KB of flash for KB of arena."""
+SPACES_RANKED = 6
+RANKED_NETWORKS = 2
+_SCALED_TRIED = 3
+_MOBILENET = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+_MOBILENET_STRIDES = ((1, 1, 2, 2, 1, 2, 1), (1, 2, 2, 2, 1, 2, 1))
+"""For small images (the first stages keep their size), and MobileNetV2's own."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One network of the table. accuracy: in int8 on all test images. seconds: of the search and
+    all training that led to it."""
+
+    accuracy: float
+    arena_bytes: int
+    flash_bytes: int
+    macs: int
+    seconds: float
+    what: str
+
+
+def fashion(most: int | None) -> Dataset:
+    """Fashion-MNIST; the last 5,000 training images choose, the test images judge."""
+    sys.path.append(str(REPOSITORY / "tests" / "host"))
+    dataset = importlib.import_module("fashion_mnist")
+    images, labels, test_images, test_labels = dataset.fashion_mnist()
+    known = Labelled(images, labels.astype(np.int32))
+    split = len(known) - 5000
+    chosen = np.arange(split if most is None else min(most, split))
+    return Dataset(
+        known.part(chosen),
+        known.part(np.arange(split, len(known))),
+        Labelled(test_images, test_labels.astype(np.int32)),
+        tuple(str(number) for number in range(10)),
+    )
+
+
+def mobilenet(image: int, width: float, strides: Sequence[int]) -> Network:
+    """MobileNetV2 (Sandler et al., 2018) scaled, without the 1x1 convolution behind its blocks,
+    which would take most of the flash."""
+    stem = rounded(32 * width)
+    blocks: list[BlockShape] = []
+    for (expansion, channels, count), stride in zip(_MOBILENET, strides, strict=True):
+        for index in range(count):
+            inputs = blocks[-1].outputs if blocks else stem
+            outputs = rounded(channels * width)
+            blocks.append(
+                BlockShape(
+                    3,
+                    stride if index == 0 else 1,
+                    inputs,
+                    inputs * expansion,
+                    outputs,
+                    adds_input=index > 0 and inputs == outputs,
+                )
+            )
+    return Network(image, 1, stem, 1, tuple(blocks), 10)
+
+
+class Kept:
+    """Results in a file, each computed once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.values: dict[str, Any] = {}
+        if file.is_file():
+            self.values = json.loads(file.read_text(encoding="utf-8"))
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is kept under a name, or what `make` makes now."""
+        if name not in self.values:
+            self.values[name] = make()
+            write_atomically(self.file, json.dumps(self.values, indent=1).encode())
+        return self.values[name]
+
+
+class Experiment:
+    """All runs; `folder` keeps them."""
+
+    def __init__(self, data: Dataset, options: Options, folder: Path, spaces: list[Space]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data, self.options, self.folder, self.spaces = data, options, folder, spaces
+        self.base = space_for(28, 1, 10)
+        self.kept = Kept(folder / "results.json")
+
+    def budget(self, kilobytes: int, schedule: PlanSchedule = PlanSchedule.STREAMED) -> Budget:
+        return Budget(kilobytes << 10, BUDGETS[kilobytes] << 10, schedule=schedule)
+
+    def searched(self, kilobytes: int, schedule: PlanSchedule) -> Found:
+        """The search, and (c) with another planner. Its time is that of all its runs."""
+        name = f"{kilobytes} {schedule.value}"
+        folder = self.folder / name.replace(" ", "-")
+
+        def make() -> dict[str, Any]:
+            folder.mkdir(exist_ok=True)
+            clock = _Clock(folder / "seconds")
+            with workers() as over:
+                outcome = search(
+                    self.data, self.base, self.budget(kilobytes, schedule), self.options, folder,
+                    over=over, spaces=self.spaces, progress=clock.tick,
+                )  # fmt: skip
+            summary = outcome.conversion.summary
+            what = f"{outcome.space.name}, {len(outcome.network.blocks)} blocks"
+            arena = (
+                summary["arena_bytes"]
+                if schedule is PlanSchedule.STREAMED
+                else outcome.chosen.cost.arena_bytes
+            )
+            return vars(
+                Found(
+                    outcome.accuracy, arena, summary["flash_bytes"], summary["macs"],
+                    clock.seconds(), what,
+                )
+            )  # fmt: skip
+
+        return Found(**self.kept.get(name, make))
+
+    def trained(self, name: str, network: Network, what: str) -> Found:
+        """One network trained to the end from nothing."""
+
+        def make() -> dict[str, Any]:
+            clock = _Clock(self.folder / f"{name.replace(' ', '-')}.seconds")
+            make_repeatable(self.options.seed)
+            _, accuracy, conversion = finish(
+                network, None, self.data.at(network.image), self.options, self.folder,
+                name=name.replace(" ", "-"), progress=clock.tick,
+            )  # fmt: skip
+            summary = conversion.summary
+            return vars(
+                Found(
+                    accuracy, summary["arena_bytes"], summary["flash_bytes"], summary["macs"],
+                    clock.seconds(), what,
+                )
+            )  # fmt: skip
+
+        return Found(**self.kept.get(name, make))
+
+    def scaled(self, kilobytes: int) -> Found:
+        """(a): of the MobileNetV2s that fit, those that compute the most are trained."""
+        accountant = Accountant(self.budget(kilobytes))
+        fitting = {}
+        for strides in _MOBILENET_STRIDES:
+            for image in resolutions(28):
+                for width in (tenths / 20 for tenths in range(1, 21)):
+                    network = mobilenet(image, width, strides)
+                    if accountant.cost(network) is not None:
+                        fitting[network] = f"MobileNetV2 x {width:g}, {image} px"
+        ranked = sorted(fitting, key=lambda network: -network.macs)[:_SCALED_TRIED]
+        found = [
+            self.trained(f"{kilobytes} mobilenet {index}", network, fitting[network])
+            for index, network in enumerate(ranked)
+        ]
+        return max(found, key=lambda each: each.accuracy)
+
+    def random(self, kilobytes: int, seconds: float) -> Found:
+        """(b): random networks of the spaces that stage one prefers, for so long."""
+        accountant = Accountant(self.budget(kilobytes))
+        best: Found | None = None
+        used = 0.0
+        for index, network in enumerate(self._drawn(kilobytes, accountant)):
+            found = self.trained(f"{kilobytes} random {index}", network, "random")
+            used += found.seconds
+            if best is None or found.accuracy > best.accuracy:
+                best = found
+            if used >= seconds:
+                break
+        assert best is not None
+        return replace(best, seconds=used)
+
+    def _drawn(self, kilobytes: int, accountant: Accountant) -> Iterator[Network]:
+        space = self.ranked(kilobytes)[0].space
+        dice = random.Random(f"random {kilobytes}")
+        while True:
+            network = space.network(space.sample(dice))
+            if accountant.cost(network) is not None:
+                yield network
+
+    def ranked(self, kilobytes: int) -> list[SpaceScore]:
+        """Stage one's scores, best first."""
+
+        def make() -> list[dict[str, Any]]:
+            scores = rank_spaces(
+                self.spaces, self.budget(kilobytes), samples=self.options.samples,
+                seed=self.options.seed,
+            )  # fmt: skip
+            return [
+                {"space": s.space.as_json(), "macs": s.macs, "samples": s.samples} for s in scores
+            ]
+
+        return [
+            SpaceScore(Space.from_json(s["space"]), tuple(s["macs"]), s["samples"])
+            for s in self.kept.get(f"{kilobytes} spaces", make)
+        ]
+
+    def correlation(self, kilobytes: int) -> tuple[float, list[tuple[str, float, float]]]:
+        """Spearman's between stage one's ranks of six spaces and the mean accuracies of random
+        networks in them; and for each its name, mean multiply-accumulates and accuracy."""
+        scores = [score for score in self.ranked(kilobytes) if score.rank_key[0]]
+        last = len(scores) - 1
+        chosen = [scores[round(i * last / (SPACES_RANKED - 1))] for i in range(SPACES_RANKED)]
+        accountant = Accountant(self.budget(kilobytes))
+        rows = []
+        for score in chosen:
+            dice = random.Random(score.space.name)
+            accuracies: list[float] = []
+            while len(accuracies) < RANKED_NETWORKS:
+                network = score.space.network(score.space.sample(dice))
+                if accountant.cost(network) is not None:
+                    name = f"{kilobytes} {score.space.name} {len(accuracies)}"
+                    accuracies.append(self.trained(name, network, "ranked").accuracy)
+            rows.append((score.space.name, score.rank_key[1], float(np.mean(accuracies))))
+        keys, reached = [row[1] for row in rows], [row[2] for row in rows]
+        return float(spearmanr(keys, reached).statistic), rows
+
+
+class _Clock:
+    """Seconds of work, also over several starts: written at most once a second."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.before = float(file.read_text()) if file.is_file() else 0.0
+        self.started = self.written = time.monotonic()
+
+    def seconds(self) -> float:
+        return round(self.before + time.monotonic() - self.started, 1)
+
+    def tick(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() - self.written > 1:
+            self.written = time.monotonic()
+            write_atomically(self.file, str(self.seconds()).encode())
+            print(f"\r{stage}: {done}/{total} ", end="", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what has not been run, and writes the document."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "search")
+    parser.add_argument("--images", type=int, default=20_000, help="to train with")
+    parser.add_argument("--effort", type=float, default=1.0, help="times the usual epochs")
+    parser.add_argument("--budget", type=int, action="append", choices=BUDGETS)
+    parser.add_argument("--population", type=int, default=100)
+    parser.add_argument("--generations", type=int, default=30)
+    parser.add_argument("--samples", type=int, default=40, help="of each space in stage one")
+    parser.add_argument("--image", type=int, action="append", help="resolutions (default: 12)")
+    parser.add_argument("-o", "--output", type=Path, default=DOCUMENT)
+    given = parser.parse_args(arguments)
+
+    def epochs(schedule: Schedule) -> Schedule:
+        return replace(schedule, epochs=max(1, round(schedule.epochs * given.effort)))
+
+    usual = Options()
+    options = replace(
+        usual,
+        samples=given.samples,
+        largest=epochs(usual.largest),
+        together=epochs(usual.together),
+        final=epochs(usual.final),
+        tuned=epochs(usual.tuned),
+        evolution=Settings(population=given.population, generations=given.generations),
+    )
+    spaces = pairs(space_for(28, 1, 10), given.image or resolutions(28), MULTIPLIERS)
+    experiment = Experiment(fashion(given.images), options, given.folder, spaces)
+    lines = [_heading(given)]
+    for kilobytes in given.budget or BUDGETS:
+        lines += _rows(experiment, kilobytes)
+    lines += _correlation(experiment, (given.budget or list(BUDGETS))[0])
+    write_atomically(given.output, "\n".join(lines).encode() + b"\n")
+    print("\n".join(lines))
+
+
+def _heading(given: argparse.Namespace) -> str:
+    return (
+        "# What the search is worth\n\n"
+        f"Fashion-MNIST, {given.images:,} training images, effort {given.effort:g}; accuracy in "
+        "int8 on all 10,000 test images, in the C core. Written by `bench/search.py`.\n\n"
+        "| arena, flash | what | accuracy | arena | flash | MACs | minutes | network |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    )
+
+
+def _rows(experiment: Experiment, kilobytes: int) -> list[str]:
+    ours = experiment.searched(kilobytes, PlanSchedule.STREAMED)
+    found = {
+        "searched": ours,
+        "(a) MobileNetV2 scaled": experiment.scaled(kilobytes),
+        "(b) random search": experiment.random(kilobytes, ours.seconds),
+        "(c) operator by operator": experiment.searched(kilobytes, PlanSchedule.OPERATORS),
+    }
+    return [
+        f"| {kilobytes}, {BUDGETS[kilobytes]} KB | {name} | {each.accuracy:.2%} "
+        f"| {each.arena_bytes:,} | {each.flash_bytes:,} | {each.macs:,} "
+        f"| {each.seconds / 60:.1f} | {each.what} |"
+        for name, each in found.items()
+    ]
+
+
+def _correlation(experiment: Experiment, kilobytes: int) -> list[str]:
+    statistic, rows = experiment.correlation(kilobytes)
+    table = [f"| {name} | {key:,.0f} | {accuracy:.2%} |" for name, key, accuracy in rows]
+    return [
+        f"\nStage one at {kilobytes} KB: rank correlation (Spearman) {statistic:.2f} between its "
+        f"scores of {len(rows)} spaces and the accuracy that random networks of them reach.\n",
+        "| space | score, MACs | mean accuracy |\n| --- | ---: | ---: |",
+        *table,
+    ]
+
+
+if __name__ == "__main__":
+    main()
