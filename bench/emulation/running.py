@@ -183,8 +183,6 @@ def _results(jobs: Sequence[Job], said: bytes, regions: list[Region]) -> list[Re
         # The runner does not enter the region with a model that the verifier refuses.
         region = next(counted, none) if stack_bytes else none
         results.append(
-            Result(
-                status, tuple(outputs), region.instructions, stack_bytes, trained, region.blocks
-            )
+            Result(status, tuple(outputs), region.instructions, stack_bytes, trained, region.blocks)
         )
     return results
