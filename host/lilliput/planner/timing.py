@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..program import Step
 from .dataflow import Dataflow, Use, call_count
 
 ELEMENTWISE = frozenset({"TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY"})
@@ -36,27 +37,40 @@ class Timing:
 def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
     """Times of the steps `first` to `end` (exclusive) when they run as one segment.
 
-    A step that reads nothing of its own segment paces it with one row a sweep; the others may
-    compute as many rows as they need to keep up (more than one after an upsampling).
+    A step that reads nothing of its own segment paces it, with one row a sweep or, for an input,
+    perhaps more; the others may compute as many rows as they need to keep up (more than one after
+    an upsampling).
     """
     program = flow.program
     limits: list[int] = []
     calls: list[np.ndarray] = []
     outputs: list[np.ndarray] = []
-    pace = 1  # rows of the tallest pacing step so far
+    pace = 1  # sweeps that the slowest pacing step takes
     for index in range(first, end):
         step = program.steps[index]
         local = [use for use in flow.uses[index] if flow.producer.get(use.tensor, -1) >= first]
         count = call_count(program, step)
+        limit = -(-count // pace) if local else _rows_at_a_time(flow, step)
         if not local:
-            pace = max(pace, count)
-        limit = -(-count // pace) if local else 1
+            pace = max(pace, -(-count // limit))
         times = _limited(np.maximum.accumulate(_ready(flow, first, outputs, local, count)), limit)
         limits.append(limit)
         calls.append(times)
         height = program.tensors[step.output].height
         outputs.append(np.full(height, times[-1]) if step.is_sink else times)
     return Timing(first, tuple(limits), tuple(calls), tuple(outputs))
+
+
+def _rows_at_a_time(flow: Dataflow, step: Step) -> int:
+    """Rows that a pacing step computes in a sweep: an input as many as its reader strides over,
+    where these end with the last one that the reader needs, so that its ring need not be larger.
+    Fewer sweeps cost less time."""
+    readers = [flow.program.steps[use.step] for use in flow.direct.get(step.output, ())]
+    if step.kind != "INPUT" or len(readers) != 1:
+        return 1
+    edge = next(edge for edge in readers[0].edges if edge.tensor == step.output)
+    is_exact = edge.divisor == 1 and edge.step > 1 and (edge.last + 1) % edge.step == 0
+    return edge.step if is_exact else 1
 
 
 def _ready(
