@@ -11,7 +11,10 @@
 /* What lil_run works on. */
 typedef struct lil_run_state {
     const uint8_t *model;
-    const uint8_t *constants; /* where the segment's constants begin */
+    const uint8_t *tensors; /* where the records begin */
+    const uint8_t *operators;
+    const uint8_t *edges;
+    const uint8_t *constants; /* the segment's */
     lil_header header;
     lil_segment segment;
     lil_progress *progress;
@@ -34,8 +37,22 @@ int32_t lil_begin(const lil_buffer *model, const lil_buffer *context) {
 }
 
 static bool in_segment(const lil_run_state *run, uint32_t op) {
-    return op >= run->segment.first_operator &&
-           op < (uint32_t)run->segment.first_operator + run->segment.operator_count;
+    return op - run->segment.first_operator < run->segment.operator_count;
+}
+
+/* Where an operator's record lies in the file, and a tensor's. */
+static const uint8_t *operator_record(const lil_run_state *run, uint32_t index) {
+    return run->operators + index * sizeof(lil_operator);
+}
+
+static const uint8_t *tensor_record(const lil_run_state *run, uint32_t index) {
+    return run->tensors + index * sizeof(lil_tensor);
+}
+
+static uint32_t load_uint16(const uint8_t *address) {
+    uint16_t value;
+    memcpy(&value, address, sizeof value);
+    return value;
 }
 
 static const int8_t *tensor_base(const lil_run_state *run, uint32_t index,
@@ -58,26 +75,38 @@ typedef struct lil_pass {
     uint32_t ready[LIL_MAX_INPUTS]; /* rows of each input that exist */
 } lil_pass;
 
+/* Rows of a sink's output that exist by now: all of them or none. Rarely asked, hence on its own.
+ */
+static __attribute__((noinline)) uint32_t rows_of_sink(const lil_run_state *run, uint32_t index,
+                                                       uint32_t height) {
+    lil_operator op = lil_load_operator(run->model, &run->header, index);
+    lil_edge edge = lil_load_edge(run->model, &run->header, op.first_edge);
+    lil_tensor consumed = lil_load_tensor(run->model, &run->header, edge.tensor);
+    bool is_done = run->progress->rows[index - run->segment.first_operator] == consumed.height;
+    return is_done ? height : 0;
+}
+
 /* Rows of a tensor that exist by now. No operator of the same segment computes any while another
  * one is in its pass. */
 static uint32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor) {
-    if (!in_segment(run, tensor->producer)) {
+    uint32_t producer = tensor->producer;
+    if (!in_segment(run, producer)) {
         return tensor->height;
     }
-    uint32_t rows = run->progress->rows[tensor->producer - run->segment.first_operator];
-    lil_operator op = lil_load_operator(run->model, &run->header, tensor->producer);
-    if (op.flags & LIL_SINK) {
-        lil_edge edge = lil_load_edge(run->model, &run->header, op.first_edge);
-        lil_tensor consumed = lil_load_tensor(run->model, &run->header, edge.tensor);
-        return rows == consumed.height ? tensor->height : 0;
+    if (operator_record(run, producer)[offsetof(lil_operator, flags)] & LIL_SINK) {
+        return rows_of_sink(run, producer, tensor->height);
     }
-    return rows;
+    return run->progress->rows[producer - run->segment.first_operator];
 }
 
+/* The records are copied straight to where they are used: this runs for every row. */
 static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) {
     lil_call *call = &pass->call;
-    call->op = lil_load_operator(run->model, &run->header, index);
-    call->output = lil_load_tensor(run->model, &run->header, call->op.output);
+    const uint8_t *op = operator_record(run, index);
+    const uint32_t half = offsetof(lil_operator, parameters); /* without a loop over words */
+    memcpy(&call->op, op, half);
+    memcpy(&call->op.parameters, op + half, sizeof call->op.parameters);
+    memcpy(&call->output, tensor_record(run, call->op.output), sizeof call->output);
     call->constants = run->constants + (call->op.constants_offset - run->segment.constants_offset);
 #if LIL_TRAINING
     call->trained =
@@ -85,14 +114,16 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
     call->training = (lil_training *)(void *)run->arena;
 #endif
     call->scratch = run->arena + call->op.scratch_offset;
+    const uint8_t *edges = run->edges + call->op.first_edge * sizeof(lil_edge);
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         lil_source *source = &call->sources[i];
-        pass->edges[i] = lil_load_edge(run->model, &run->header, call->op.first_edge + i);
-        source->tensor = lil_load_tensor(run->model, &run->header, pass->edges[i].tensor);
+        lil_edge *edge = &pass->edges[i];
+        memcpy(edge, edges + i * sizeof *edge, sizeof *edge);
+        memcpy(&source->tensor, tensor_record(run, edge->tensor), sizeof source->tensor);
         source->row_bytes = lil_row_bytes(&source->tensor);
-        source->base = tensor_base(run, pass->edges[i].tensor, &source->tensor);
+        source->base = tensor_base(run, edge->tensor, &source->tensor);
         pass->ready[i] = rows_ready(run, &source->tensor);
-        if (pass->edges[i].tensor == run->in_place) {
+        if (edge->tensor == run->in_place) {
             source->tensor.ring_rows = source->tensor.height;
             source->tensor.pitch = source->row_bytes;
         }
@@ -101,21 +132,37 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
     pass->total = call->op.flags & LIL_SINK ? call->sources[0].tensor.height : call->output.height;
 }
 
-static bool is_ready(const lil_pass *pass, uint32_t row) {
+/* Rows of an output from `row` on can be computed when `ready` rows of an input exist: the end of
+ * them, at most `limit`. Where rows are scaled only one row is looked at. */
+static uint32_t end_of_rows(const lil_edge *edge, uint32_t ready, uint32_t height, uint32_t row,
+                            uint32_t limit) {
+    uint32_t end = row + 1;
+    if (ready == height) {
+        return limit;
+    }
+    if ((int32_t)ready <= lil_last_row(edge, (int32_t)height, (int32_t)row)) {
+        end = row;
+    } else if (edge->divisor == 1 && edge->step > 0) {
+        end = (uint32_t)((int32_t)ready - 1 - edge->last) / (uint32_t)edge->step + 1;
+    }
+    return end < limit ? end : limit;
+}
+
+/* The same for all inputs. */
+static uint32_t end_of_pass(const lil_pass *pass, uint32_t row, uint32_t limit) {
     uint32_t first = 0;
     if (pass->call.op.flags & LIL_SINK) {
-        if (!LIL_TRAINING || pass->ready[0] <= row) {
-            return pass->ready[0] > row;
+        limit = pass->ready[0] < limit ? pass->ready[0] : limit;
+        if (!LIL_TRAINING) {
+            return limit;
         }
         first = 1; /* the others as any operator reads them, for the row that is consumed */
     }
     for (uint32_t i = first; i < pass->call.op.edge_count; i++) {
-        int32_t height = (int32_t)pass->call.sources[i].tensor.height;
-        if ((int32_t)pass->ready[i] <= lil_last_row(&pass->edges[i], height, (int32_t)row)) {
-            return false;
-        }
+        uint32_t height = pass->call.sources[i].tensor.height;
+        limit = end_of_rows(&pass->edges[i], pass->ready[i], height, row, limit);
     }
-    return true;
+    return limit;
 }
 
 /* Where a row of an operator's output goes: a sink has one place for it all. */
@@ -230,41 +277,31 @@ static uint32_t run_length(const lil_pass *pass, uint32_t row, uint32_t limit) {
     return length < limit ? length : limit;
 }
 
-static uint32_t load_uint16(const uint8_t *address) {
-    uint16_t value;
-    memcpy(&value, address, sizeof value);
-    return value;
-}
-
-/* Whether an operator's first input lacks rows that its next row reads: a cheap look before
+/* Whether an operator's first input surely lacks rows that its next row reads: a cheap look before
  * load_pass, since behind a stride operators wait in every other sweep. */
 static bool is_starved(const lil_run_state *run, uint32_t index) {
-    const uint8_t *operators = run->model + run->header.operators_offset;
-    const uint8_t *op = operators + index * sizeof(lil_operator);
+    const uint8_t *op = operator_record(run, index);
     if (load_uint16(op + offsetof(lil_operator, edge_count)) == 0 ||
         op[offsetof(lil_operator, flags)] & LIL_SINK) {
         return false;
     }
-    lil_edge edge = lil_load_edge(run->model, &run->header,
-                                  load_uint16(op + offsetof(lil_operator, first_edge)));
-    const uint8_t *tensor =
-        run->model + run->header.tensors_offset + edge.tensor * sizeof(lil_tensor);
+    lil_edge edge;
+    memcpy(&edge, run->edges + load_uint16(op + offsetof(lil_operator, first_edge)) * sizeof edge,
+           sizeof edge);
+    const uint8_t *tensor = tensor_record(run, edge.tensor);
     uint32_t producer = load_uint16(tensor + offsetof(lil_tensor, producer));
-    if (!in_segment(run, producer) ||
-        operators[producer * sizeof(lil_operator) + offsetof(lil_operator, flags)] & LIL_SINK) {
+    if (!in_segment(run, producer)) {
         return false;
     }
-    uint32_t first = run->segment.first_operator;
+    const uint32_t *rows = run->progress->rows - run->segment.first_operator;
     int32_t height = lil_load_int32(tensor + offsetof(lil_tensor, height));
-    int32_t row = (int32_t)run->progress->rows[index - first];
-    return (int32_t)run->progress->rows[producer - first] <= lil_last_row(&edge, height, row);
+    return (int32_t)rows[producer] <= lil_last_row(&edge, height, (int32_t)rows[index]);
 }
 
 /* Whether an operator is for training, in an inference. */
 static bool is_skipped(const lil_run_state *run, uint32_t index) {
-    const uint8_t *op = run->model + run->header.operators_offset + index * sizeof(lil_operator);
     return !(LIL_TRAINING && run->progress->is_training) &&
-           op[offsetof(lil_operator, flags)] & LIL_FOR_TRAINING;
+           operator_record(run, index)[offsetof(lil_operator, flags)] & LIL_FOR_TRAINING;
 }
 
 /* What one operator did in a sweep. */
@@ -286,33 +323,40 @@ static lil_advance advance(lil_run_state *run, uint32_t index) {
     load_pass(run, index, &pass);
     uint32_t row = *pass.done;
     uint32_t limit = pass.total;
-    if (pass.call.op.rows_per_sweep != 0 && row + pass.call.op.rows_per_sweep < limit) {
-        limit = row + pass.call.op.rows_per_sweep;
+    uint32_t most = pass.call.op.rows_per_sweep;
+    bool is_input = pass.call.op.kind == LIL_INPUT;
+    if (most != 0) {
+        most -= is_input ? row % most : 0; /* the source may have ended in the middle of a sweep */
+        limit = row + most < limit ? row + most : limit;
     }
-    if (pass.call.op.kind == LIL_INPUT) {
-        int32_t taken = row < pass.total ? take_row(run, &pass, row) : 0;
-        if (taken < 0) {
-            return (lil_advance){taken, false, false};
-        }
-        row += (uint32_t)taken;
-    } else {
-        while (row < limit && is_ready(&pass, row)) {
-            uint32_t count = 1;
-            if (pass.call.op.flags & LIL_POINTWISE) {
-                uint32_t end = row + 1;
-                while (end < limit && is_ready(&pass, end)) {
-                    end++;
-                }
-                count = run_length(&pass, row, end - row);
+    if (is_input) {
+        int32_t taken = 1;
+        while (row < limit && taken == 1) {
+            taken = take_row(run, &pass, row);
+            if (taken < 0) {
+                return (lil_advance){taken, false, false};
             }
+            row += (uint32_t)taken;
+            *pass.done = row;
+        }
+        return (lil_advance){LIL_OK, taken == 1, row == pass.total};
+    }
+    while (row < limit) {
+        uint32_t end = end_of_pass(&pass, row, limit);
+        if (end <= row) {
+            break;
+        }
+        uint32_t count = 1;
+        if (pass.call.op.flags & LIL_POINTWISE && end > row + 1) {
+            count = run_length(&pass, row, end - row);
+        }
 #ifdef LIL_CHECK_RINGS
-            if (has_lost_row(&pass, row)) {
-                return (lil_advance){LIL_ERROR_SCHEDULE, false, false};
-            }
-#endif
-            compute_rows(run, &pass, row, count);
-            row += count;
+        if (has_lost_row(&pass, row)) {
+            return (lil_advance){LIL_ERROR_SCHEDULE, false, false};
         }
+#endif
+        compute_rows(run, &pass, row, count);
+        row += count;
     }
     bool has_moved = row != *pass.done;
     *pass.done = row;
@@ -337,12 +381,13 @@ static uint32_t find_in_place(const lil_run_state *run) {
 /* Returns LIL_DONE at the end of the segment, or the index of the input it waits for. */
 static int32_t run_segment(lil_run_state *run) {
     uint32_t first = run->segment.first_operator;
+    uint32_t end = first + run->segment.operator_count;
     run->in_place = find_in_place(run);
     for (;;) {
         bool has_moved = false;
         bool is_finished = true;
         run->wanted = -1;
-        for (uint32_t index = first; index < first + run->segment.operator_count; index++) {
+        for (uint32_t index = first; index < end; index++) {
             lil_advance step = advance(run, index);
             if (step.status != LIL_OK) {
                 return step.status;
@@ -394,6 +439,9 @@ static int32_t resume(lil_run_state *run, const lil_buffer *model, const lil_buf
                       const lil_buffer *arena) {
     run->model = (const uint8_t *)model->data;
     run->header = lil_load_header(run->model);
+    run->tensors = run->model + run->header.tensors_offset;
+    run->operators = run->model + run->header.operators_offset;
+    run->edges = run->model + run->header.edges_offset;
     run->progress = (lil_progress *)context->data;
     run->arena = (uint8_t *)arena->data;
     run->is_mapped = lil_is_mapped(model, &run->header);

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..program import FeatureMap
+from ..program import FeatureMap, Step
 from .dataflow import Dataflow, Use, call_count
 
 ELEMENTWISE = frozenset(
@@ -41,23 +41,23 @@ class Timing:
 def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
     """Times of the steps `first` to `end` (exclusive) when they run as one segment.
 
-    A step that reads nothing of its own segment paces it with one row a sweep; the others may
-    compute as many rows as they need to keep up (more than one after an upsampling). A gradient
-    that reads weights which the segment may change has no limit: what it can compute it computes
-    before they change.
+    A step that reads nothing of its own segment paces it, with one row a sweep or, for an input,
+    perhaps more; the others may compute as many rows as they need to keep up (more than one after
+    an upsampling). A gradient that reads weights which the segment may change has no limit: what
+    it can compute it computes before they change.
     """
     program = flow.program
     limits: list[int] = []
     calls: list[np.ndarray] = []
     outputs: list[np.ndarray] = []
-    pace = 1  # rows of the tallest pacing step so far
+    pace = 1  # sweeps that the slowest pacing step takes
     for index in range(first, end):
         step = program.steps[index]
         local = [use for use in flow.uses[index] if flow.producer.get(use.tensor, -1) >= first]
         count = call_count(program, step)
+        limit = -(-count // pace) if local else _rows_at_a_time(flow, step)
         if not local:
-            pace = max(pace, count)
-        limit = -(-count // pace) if local else 1
+            pace = max(pace, -(-count // limit))
         if step.is_training and step.trains_weights and step.kind in _INPUT_GRADIENTS:
             limit = count
         times = _limited(np.maximum.accumulate(_ready(flow, first, outputs, local, count)), limit)
@@ -66,6 +66,18 @@ def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
         height = program.tensors[step.output].height
         outputs.append(np.full(height, times[-1]) if step.is_sink else times)
     return Timing(first, tuple(limits), tuple(calls), tuple(outputs))
+
+
+def _rows_at_a_time(flow: Dataflow, step: Step) -> int:
+    """Rows that a pacing step computes in a sweep: an input as many as its reader strides over,
+    where these end with the last one that the reader needs, so that its ring need not be larger.
+    Fewer sweeps cost less time."""
+    readers = [flow.program.steps[use.step] for use in flow.direct.get(step.output, ())]
+    if step.kind != "INPUT" or len(readers) != 1:
+        return 1
+    edge = next(edge for edge in readers[0].edges if edge.tensor == step.output)
+    is_exact = edge.divisor == 1 and edge.step > 1 and (edge.last + 1) % edge.step == 0
+    return edge.step if is_exact else 1
 
 
 def _ready(

@@ -114,6 +114,27 @@ static void copy_border(const row_work *work, const piece *found, int32_t column
     memset(to + end, (uint8_t)tensor->zero_point, (uint32_t)(count - end));
 }
 
+/* `count` taps of each pixel of a block; the pixels lie `stride` apart. */
+static void expand_block(const int8_t *in, uint32_t stride, uint32_t count, uint32_t pixels,
+                         uint32_t *out) {
+    if (pixels == 4) {
+        for (uint32_t p = 0; p < 4; p += 2) {
+            lil_expand_two(in, stride, count, 4, out + p);
+            in += 2 * stride;
+        }
+        return;
+    }
+    if (pixels == 3) {
+        lil_expand_two(in, stride, count, 3, out);
+        in += 2 * stride;
+        out += 2;
+    } else if (pixels == 2) {
+        lil_expand_two(in, stride, count, 2, out);
+        return;
+    }
+    lil_expand_pixel(in, count, pixels, out);
+}
+
 /* Taps [first, end) of the block: those of each pixel one behind the other, then expanded. */
 static void gather_block(const row_work *work, uint32_t first, uint32_t end, uint32_t *words) {
     uint32_t pitch = end - first;
@@ -133,7 +154,7 @@ static void gather_block(const row_work *work, uint32_t first, uint32_t end, uin
         to += found.count;
         tap += found.count;
     }
-    lil_expand_block(work->patches, pitch, pitch, work->pixels, words);
+    expand_block(work->patches, pitch, pitch, work->pixels, words);
 }
 
 /* Taps [first, end) of the block: straight from the input where all of a piece lies in the map and
@@ -147,8 +168,8 @@ static void expand_window(const row_work *work, uint32_t first, uint32_t end) {
             gather_block(work, first, end, to);
             return;
         }
-        lil_expand_block(piece_start(work, &found, found.column), work->step, found.count,
-                         work->pixels, to);
+        expand_block(piece_start(work, &found, found.column), work->step, found.count, work->pixels,
+                     to);
         to += (found.count + 1) / 2 * work->pixels;
         first += found.count;
     }
@@ -156,7 +177,7 @@ static void expand_window(const row_work *work, uint32_t first, uint32_t end) {
 
 static void expand_taps(const row_work *work, uint32_t first, uint32_t end) {
     if (work->in != NULL) {
-        lil_expand_block(work->in + first, work->step, end - first, work->pixels, work->words);
+        expand_block(work->in + first, work->step, end - first, work->pixels, work->words);
     } else {
         expand_window(work, first, end);
     }
@@ -177,8 +198,8 @@ static void finish(const row_work *work, lil_pairs *pairs, uint32_t taps, uint32
     }
 }
 
-/* A block whose taps come in pieces, for channels [first, end). */
-static void convolve_large(const row_work *work, lil_pairs pairs, uint32_t first, uint32_t end) {
+/* A block whose taps come in pieces, for channels [first, end), not more than a chunk. */
+static void convolve_chunk(const row_work *work, lil_pairs pairs, uint32_t first, uint32_t end) {
     const int8_t *weights = pairs.weights;
     const lil_operator *op = &work->call->op;
     uint32_t pair_bytes = lil_pair_bytes(op, work->taps);
@@ -200,21 +221,28 @@ static void convolve_large(const row_work *work, lil_pairs pairs, uint32_t first
     finish(work, &pairs, work->taps - tap, first, end);
 }
 
-/* All channels of a group, [first, end), for a block. */
-static void convolve_block(const row_work *work, lil_pairs *pairs, uint32_t first, uint32_t end) {
-    if (work->taps <= LIL_WHOLE_TAPS) {
-        expand_taps(work, 0, work->taps);
-        finish(work, pairs, work->taps, first, end);
-        return;
-    }
+/* All channels of a group, [first, end), for a block whose taps come in pieces. Never inlined: what
+ * it needs would be computed for the blocks of other convolutions, too. */
+static __attribute__((noinline)) void convolve_large(const row_work *work, const lil_pairs *pairs,
+                                                     uint32_t first, uint32_t end) {
     lil_pairs chunk = *pairs;
     for (; first < end; first += LIL_CHUNK_CHANNELS) {
-        convolve_large(work, chunk, first, lil_least(first + LIL_CHUNK_CHANNELS, end));
+        convolve_chunk(work, chunk, first, lil_least(first + LIL_CHUNK_CHANNELS, end));
         chunk.weights += LIL_CHUNK_CHANNELS / 2 * lil_pair_bytes(&work->call->op, work->taps);
         chunk.bias += 4 * LIL_CHUNK_CHANNELS;
         chunk.multiplier += 4 * LIL_CHUNK_CHANNELS;
         chunk.shift += LIL_CHUNK_CHANNELS;
         chunk.out += LIL_CHUNK_CHANNELS;
+    }
+}
+
+/* All channels of a group, [first, end), for a block. */
+static void convolve_block(const row_work *work, lil_pairs *pairs, uint32_t first, uint32_t end) {
+    if (work->taps <= LIL_WHOLE_TAPS) {
+        expand_taps(work, 0, work->taps);
+        finish(work, pairs, work->taps, first, end);
+    } else {
+        convolve_large(work, pairs, first, end);
     }
 }
 
@@ -245,7 +273,9 @@ static void convolve_group(row_work *work, const lil_channels *channels, uint32_
     work->channel = group * work->group_inputs;
     work->left = -work->window->pad_left;
     for (uint32_t x = 0; x < call->pixels; x += work->pixels) {
-        work->pixels = lil_least(call->pixels - x, most);
+        uint32_t left = call->pixels - x;
+        work->pixels = left == LIL_BLOCK_PIXELS + 1 ? 3 : left; /* one alone costs the most */
+        work->pixels = lil_least(work->pixels, most);
         convolve_block(work, &pairs, first, first + outputs);
         pairs.out += work->pixels * call->output.channels;
         work->left += (int32_t)(work->pixels * work->window->stride_width);

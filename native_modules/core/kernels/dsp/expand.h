@@ -3,6 +3,7 @@
 #ifndef LIL_DSP_EXPAND_H
 #define LIL_DSP_EXPAND_H
 
+#include "../target.h"
 #include "instructions.h"
 
 /* Four taps at `in` of one pixel; returns the end of the block's two rows of words. */
@@ -45,9 +46,10 @@ static inline void lil_expand_pixel(const int8_t *in, uint32_t count, uint32_t p
     lil_expand_rest(in, count, pixels, out);
 }
 
-/* Four taps of two neighbours in a block of four pixels, at `in` and `in + stride`; returns the
- * place of the next. */
-static inline uint32_t *lil_expand_neighbours(const int8_t *in, uint32_t stride, uint32_t *out) {
+/* Four taps of two neighbours in a block of `pixels`, a constant, at `in` and `in + stride`;
+ * returns the place of the next. */
+LIL_INLINE uint32_t *lil_expand_neighbours(const int8_t *in, uint32_t stride, uint32_t pixels,
+                                           uint32_t *out) {
 #if defined(__ARM_FEATURE_DSP)
     uint32_t even;
     uint32_t odd;
@@ -64,46 +66,36 @@ static inline uint32_t *lil_expand_neighbours(const int8_t *in, uint32_t stride,
         "sxtb16 %[second_odd], %[second_odd], ror #8\n"
         "pkhbt %[low], %[even], %[odd], lsl #16\n"
         "pkhbt %[second_low], %[second_even], %[second_odd], lsl #16\n"
-        "strd %[low], %[second_low], [%[out]], #16\n"
+        "strd %[low], %[second_low], [%[out]], %[row]\n"
         "pkhtb %[odd], %[odd], %[even], asr #16\n"
         "pkhtb %[second_odd], %[second_odd], %[second_even], asr #16\n"
-        "strd %[odd], %[second_odd], [%[out]], #16\n"
+        "strd %[odd], %[second_odd], [%[out]], %[row]\n"
         : [out] "+r"(out), [even] "=&r"(even), [odd] "=&r"(odd), [second_even] "=&r"(second_even),
           [second_odd] "=&r"(second_odd), [low] "=&r"(low), [second_low] "=&r"(second_low)
-        : [in] "r"(in), [stride] "r"(stride)
+        : [in] "r"(in), [stride] "r"(stride), [row] "i"(4 * pixels)
         : "memory");
     return out;
 #else
-    lil_expand_quad(in, 4, out);
-    return lil_expand_quad(in + stride, 4, out + 1) - 1;
+    lil_expand_quad(in, pixels, out);
+    return lil_expand_quad(in + stride, pixels, out + 1) - 1;
 #endif
 }
 
-/* `count` taps of each pixel of a block; the pixels lie `stride` apart. */
-static inline void lil_expand_block(const int8_t *in, uint32_t stride, uint32_t count,
-                                    uint32_t pixels, uint32_t *out) {
-    if (pixels < 4) {
-        for (uint32_t p = 0; p < pixels; p++) {
-            lil_expand_pixel(in + p * stride, count, pixels, out + p);
-        }
-        return;
+/* `count` taps of two neighbours, at `in` and `in + stride`, in a block of `pixels`. */
+LIL_INLINE void lil_expand_two(const int8_t *in, uint32_t stride, uint32_t count, uint32_t pixels,
+                               uint32_t *out) {
+    const int8_t *end = in + (count & ~(uint32_t)3);
+    const int8_t *from = in;
+    for (; pixels == 4 && end - from >= 8; from += 8) {
+        out = lil_expand_neighbours(from, stride, pixels, out);
+        out = lil_expand_neighbours(from + 4, stride, pixels, out);
     }
-    for (uint32_t p = 0; p < 4; p += 2) {
-        const int8_t *from = in;
-        const int8_t *end = in + (count & ~(uint32_t)3);
-        uint32_t *to = out + p;
-        for (; end - from >= 8; from += 8) {
-            to = lil_expand_neighbours(from, stride, to);
-            to = lil_expand_neighbours(from + 4, stride, to);
-        }
-        if (from != end) {
-            to = lil_expand_neighbours(from, stride, to);
-        }
-        if (count % 4 != 0) {
-            lil_expand_rest(in, count, 4, to);
-            lil_expand_rest(in + stride, count, 4, to + 1);
-        }
-        in += 2 * stride;
+    for (; from != end; from += 4) {
+        out = lil_expand_neighbours(from, stride, pixels, out);
+    }
+    if (count % 4 != 0) {
+        lil_expand_rest(in, count, pixels, out);
+        lil_expand_rest(in + stride, count, pixels, out + 1);
     }
 }
 

@@ -10,8 +10,8 @@
  *   sp        a copy of lil_pairs, its pointers moving from pair to pair
  *
  * The loop over words is unrolled and entered where their number asks for it. Weights and tables
- * may lie at any address, which LDR allows, LDRD and LDM do not; where one pixel's weights happen
- * to be aligned, LDM loads four words of them.
+ * may lie at any address, which LDR allows, LDRD and LDM do not; where the weights happen to be
+ * aligned, LDM loads two words of them for two or three pixels, and four for one.
  *
  * A word of four-bit weights holds four taps of two channels. With a mask, its upper nibbles are a
  * word of int8 weights, and so are its lower ones, moved up: three instructions more for 32
@@ -41,19 +41,25 @@ __asm__(".syntax unified\n"
     "smmlar lr, \\sum, r2, lr\n"
     ".endif\n"
     "asr lr, r3\n"
-    "ssat lr, #8, lr\n"
+    "ssat lr, #8, lr, asr #1\n"
     "strb lr, \\place\n"
     ".endm\n"
-    ".macro lil_load_narrowing first, second\n"
+    ".macro lil_make_narrowing multiplier, shift, zero_point\n"
+    "lsl r2, \\multiplier, #1\n"
+    "mvn r3, \\shift @ to the right, less the one that SSAT shifts by\n"
+    "lsl r12, \\zero_point, r3\n"
+    ".endm\n"
+    ".macro lil_load_narrowing first, second, zero_point, others:vararg\n"
     "ldrd \\first, \\second, [sp, #24] @ multiplier, shift\n"
     "ldr r2, [\\first], #4\n"
     "ldrsb r3, [\\second], #1\n"
+    ".ifnb \\others @ the next channel's\n"
+    "ldr r7, [\\first], #4\n"
+    "ldrsb r11, [\\second], #1\n"
+    ".endif\n"
     "strd \\first, \\second, [sp, #24]\n"
-    "ldr r12, [sp, #44] @ twice_zero_point\n"
-    "lsls r2, #1\n"
-    "mvns \\first, r3\n"
-    "negs r3, r3\n"
-    "lsl r12, \\first\n"
+    "ldr \\zero_point, [sp, #44] @ twice_zero_point\n"
+    "lil_make_narrowing r2, r3, \\zero_point\n"
     ".endm\n"
     ".macro lil_narrow_others how, pixels, sum1, sum2, sum3\n"
     ".if \\pixels > 1\n"
@@ -67,7 +73,13 @@ __asm__(".syntax unified\n"
     ".endif\n"
     ".endm\n"
     ".macro lil_narrow_pair how, pixels\n"
-    "lil_load_narrowing r0, r1\n"
+    ".if \\pixels > 3\n"
+    "lil_load_narrowing r0, r1, r12\n"
+    ".elseif \\pixels == 3\n"
+    "lil_load_narrowing r0, r1, r12, both\n"
+    ".else\n"
+    "lil_load_narrowing r0, r1, r10, both\n"
+    ".endif\n"
     "ldrd r0, r1, [sp, #32] @ out, stride\n"
     "lil_narrow_sum \\how, r4, [r0]\n"
     ".if \\pixels > 3\n"
@@ -75,7 +87,14 @@ __asm__(".syntax unified\n"
     ".endif\n"
     "lil_narrow_others \\how, \\pixels, r5, r6, r7\n"
     "adds r0, #1\n"
-    "lil_load_narrowing r5, r6\n"
+    ".if \\pixels > 3\n"
+    "lil_load_narrowing r5, r6, r12\n"
+    ".elseif \\pixels == 3\n"
+    "ldr r12, [sp, #44]\n"
+    "lil_make_narrowing r7, r11, r12\n"
+    ".else\n"
+    "lil_make_narrowing r7, r11, r10\n"
+    ".endif\n"
     "lil_narrow_others \\how, \\pixels, r9, r10, r11\n"
     "lil_narrow_sum \\how, r8, [r0], #1\n"
     ".endm\n"
@@ -93,32 +112,41 @@ __asm__(".syntax unified\n"
     "lil_multiply_word r7, r12\n"
     "lil_multiply_word r9, lr\n"
     ".endm\n"
-    ".macro lil_multiply_taps pixels @ r2: two taps of two channels\n"
-    ".if \\pixels == 4\n"
-    "ldrd r12, lr, [r1], #8\n"
-    ".elseif \\pixels == 3\n"
+    ".macro lil_multiply_second weights, inputs\n"
+    "smlad r5, \\weights, \\inputs, r5\n"
+    "smlad r9, r3, \\inputs, r9\n"
+    ".endm\n"
+    ".macro lil_multiply_three weights\n"
     "ldm.w r1!, {r7, r11, r12}\n"
-    ".elseif \\pixels == 2\n"
-    "ldrd r12, lr, [r1], #8\n"
-    ".else\n"
-    "ldr r12, [r1], #4\n"
-    ".endif\n"
-    "sxtb16 r3, r2, ror #8\n"
-    "sxtb16 r2, r2\n"
-    ".if \\pixels == 3\n"
-    "smlad r4, r2, r7, r4\n"
-    "smlad r8, r3, r7, r8\n"
-    "smlad r5, r2, r11, r5\n"
-    "smlad r9, r3, r11, r9\n"
-    "smlad r6, r2, r12, r6\n"
+    "lil_multiply_word \\weights, r7\n"
+    "lil_multiply_second \\weights, r11\n"
+    "smlad r6, \\weights, r12, r6\n"
     "smlad r10, r3, r12, r10\n"
+    ".endm\n"
+    ".macro lil_multiply_two pixels @ two words\n"
+    ".if \\pixels == 3\n"
+    "ldm.w r0!, {r2, lr}\n"
+    "lil_multiply_three r2\n"
+    "lil_multiply_three lr\n"
     ".else\n"
-    "smlad r4, r2, r12, r4\n"
-    "smlad r8, r3, r12, r8\n"
+    "ldm.w r0!, {r2, r6}\n"
+    "ldm.w r1!, {r7, r10, r11, r12}\n"
+    "lil_multiply_word r2, r7\n"
+    "lil_multiply_second r2, r10\n"
+    "lil_multiply_word r6, r11\n"
+    "lil_multiply_second r6, r12\n"
     ".endif\n"
-    ".if \\pixels == 2 || \\pixels == 4\n"
-    "smlad r5, r2, lr, r5\n"
-    "smlad r9, r3, lr, r9\n"
+    ".endm\n"
+    ".macro lil_multiply_taps pixels @ r2: two taps of two channels\n"
+    ".if \\pixels == 3\n"
+    "lil_multiply_three r2\n"
+    ".elseif \\pixels == 1\n"
+    "ldr r12, [r1], #4\n"
+    "lil_multiply_word r2, r12\n"
+    ".else\n"
+    "ldrd r12, lr, [r1], #8\n"
+    "lil_multiply_word r2, r12\n"
+    "lil_multiply_second r2, lr\n"
     ".endif\n"
     ".if \\pixels == 4\n"
     "ldrd r12, lr, [r1], #8\n"
@@ -172,8 +200,11 @@ __asm__(".syntax unified\n"
     ".endif\n"
     "3:\n"
     "ldrd r0, r1, [sp] @ weights, inputs\n"
-    "ldr r2, [sp, #8] @ entry\n"
-    "add pc, r2\n"
+    ".if \\pixels == 2\n"
+    "ldr.w lr, [sp, #12] @ end\n"
+    ".endif\n"
+    "ldrd r3, r2, [sp, #8] @ entry, end\n"
+    "add pc, r3\n"
     "2:\n"
     "b.w 6f\n"
     "b.w 10f\n"
@@ -181,11 +212,23 @@ __asm__(".syntax unified\n"
     "b.w 11f\n"
     ".elseif \\pixels == 1\n"
     "4: @ four words at a time\n"
-    ".rept 8\n"
+    ".rept 4\n"
     "lil_multiply_row\n"
     ".endr\n"
+    "cmp r1, r2\n"
+    "bne.w 4b\n"
+    "b.w 12f\n"
+    ".else\n"
+    "4: @ two words at a time\n"
+    ".rept 4\n"
+    "lil_multiply_two \\pixels\n"
+    ".endr\n"
+    ".if \\pixels == 2\n"
+    "cmp r1, lr\n"
+    ".else\n"
     "ldr r2, [sp, #12] @ end\n"
     "cmp r1, r2\n"
+    ".endif\n"
     "bne.w 4b\n"
     "b.w 12f\n"
     ".endif\n"
@@ -292,9 +335,9 @@ __asm__(".syntax unified\n"
     ".balign 4\n"
     ".thumb\n"
     "lil_multiply_pairs_of 4, 8, r4, r5, r6, r7, r8, r9, r10, r11\n"
-    "lil_multiply_pairs_of 3, 4, r4, r5, r6, r8, r9, r10\n"
-    "lil_multiply_pairs_of 2, 4, r4, r5, r8, r9\n"
-    "lil_multiply_pairs_of 1, 4, r4, r8\n"
+    "lil_multiply_pairs_of 3, 1, r4, r5, r6, r8, r9, r10\n"
+    "lil_multiply_pairs_of 2, 1, r4, r5, r8, r9\n"
+    "lil_multiply_pairs_of 1, 2, r4, r8\n"
     ".popsection\n"
 );
 /* clang-format on */
@@ -306,10 +349,12 @@ void lil_multiply_pairs_1(const lil_pairs *pairs);
 
 /* What an ADD to PC skips. Behind it lie branches: to the loop over words of four-bit weights,
  * then, of four pixels, to its second half. Then the loops follow, whose instructions have 4 bytes;
- * with one pixel the loop over four words comes first. */
+ * with fewer pixels the loop over several words comes first. */
 #define BRANCH_BYTES 4
 #define FIRST_BRANCH 2
-#define FOUR_WORDS_BYTES (8 * 18 * 4 + 12)
+#define THREE_PIXELS_BYTES (4 * 19 * 4 + 12)
+#define TWO_PIXELS_BYTES (4 * 14 * 4 + 10)
+#define ONE_PIXEL_BYTES (4 * 18 * 4 + 10)
 
 /* The steps that are too many in the first round. */
 static uint32_t loop_entry(uint32_t steps, uint32_t unrolled, uint32_t instructions) {
@@ -323,19 +368,23 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels) {
         pairs->weights -= pairs->gap; /* it is added when the sums are loaded */
     }
     pairs->end = pairs->inputs + words * pixels;
+    bool is_aligned = (uintptr_t)pairs->weights % 4 == 0;
+    bool is_even = is_aligned && words % 2 == 0;
     if (pairs->is_int4) {
         bool is_odd = pixels == 4 && words % 4 != 0;
         pairs->entry = FIRST_BRANCH + (is_odd ? BRANCH_BYTES : 0);
     } else if (pixels == 4) {
         pairs->entry = loop_entry(words, 8, 13) + BRANCH_BYTES;
     } else if (pixels == 3) {
-        pairs->entry = loop_entry(words, 4, 10);
+        pairs->entry =
+            is_even ? loop_entry(words / 2, 4, 19) : loop_entry(0, 1, 0) + THREE_PIXELS_BYTES;
     } else if (pixels == 2) {
-        pairs->entry = loop_entry(words, 4, 8);
-    } else if (words % 4 == 0 && (uintptr_t)pairs->weights % 4 == 0) {
-        pairs->entry = loop_entry(words / 4, 8, 18);
+        pairs->entry =
+            is_even ? loop_entry(words / 2, 4, 14) : loop_entry(0, 1, 0) + TWO_PIXELS_BYTES;
+    } else if (is_aligned && words % 4 == 0) {
+        pairs->entry = loop_entry(words / 4, 4, 18);
     } else {
-        pairs->entry = loop_entry(words, 4, 6) + FOUR_WORDS_BYTES;
+        pairs->entry = loop_entry(words, 2, 6) + ONE_PIXEL_BYTES;
     }
     if (pixels == 4) {
         lil_multiply_pairs_4(pairs);

@@ -36,6 +36,7 @@ typedef struct course {
     uint32_t passing_blocks; /* of each part, whose weights pass by the pixels */
     bool is_quad;            /* sixteen taps or fewer: the weights of four channels stay */
     bool is_int4;            /* weights of four bits */
+    bool is_alone;           /* few pixels of many taps: each on its own, its taps staying */
 } course;
 
 static course choose_course(const lil_operator *op, const patches *in, const int8_t *weights) {
@@ -46,10 +47,11 @@ static course choose_course(const lil_operator *op, const patches *in, const int
     result.is_quad = in->taps <= 16 && in->part_count == 1;
     result.passing_blocks = 0;
     bool is_few = pixels <= 3 || (pixels <= 9 && in->taps >= 64);
-    /* VLD2 reads words. */
-    if (is_few && (result.is_int4 || ((uintptr_t)weights | 2 * in->taps) % 4 == 0)) {
+    bool is_aligned = ((uintptr_t)weights | 2 * in->taps) % 4 == 0; /* VLD2 reads words */
+    if (is_few && (result.is_int4 || is_aligned)) {
         result.passing_blocks = in->taps / 16;
     }
+    result.is_alone = is_few && !result.is_int4 && is_aligned && in->taps % LIL_RESIDENT_TAPS == 0;
     return result;
 }
 
@@ -109,6 +111,36 @@ static void sum_channels(const patches *in, const course *how, const int8_t *wei
     }
 }
 
+/* Computes a group's outputs of few pixels, one pixel after the other with all channels. `weights`
+ * are the group's. */
+static void multiply_few(const lil_channels *channels, const patches *in, const group *outputs,
+                         const int8_t *weights, uint32_t pair_bytes, const lil_narrowing *narrowing,
+                         int8_t *out) {
+    int32_t sums[4 * LIL_RUN_PIXELS];
+    uint32_t gap = pair_bytes - 2 * LIL_RESIDENT_TAPS;
+    for (uint32_t channel = 0; channel < outputs->channels; channel += 4 * LIL_RUN_PIXELS) {
+        uint32_t some = outputs->channels - channel;
+        some = some < 4 * LIL_RUN_PIXELS ? some : 4 * LIL_RUN_PIXELS;
+        const int8_t *first = weights + channel / 2 * pair_bytes;
+        for (uint32_t pixel = 0; pixel < in->parts[0].count; pixel++) {
+            const int8_t *taps = first;
+            for (uint32_t part = 0; part < in->part_count; part++) {
+                const int8_t *inputs = in->parts[part].inputs + pixel * in->parts[part].step;
+                for (uint32_t done = 0; done < in->taps; done += LIL_RESIDENT_TAPS) {
+                    if (part + done == 0) {
+                        lil_dot_channels(inputs, taps, gap, (some + 1) / 2, sums, true);
+                    } else {
+                        lil_dot_channels(inputs + done, taps, gap, (some + 1) / 2, sums, false);
+                    }
+                    taps += 2 * LIL_RESIDENT_TAPS;
+                }
+            }
+            lil_narrow_channels(channels, outputs->first_channel + channel, some, sums, narrowing,
+                                out + channel + pixel * narrowing->pixel_step);
+        }
+    }
+}
+
 /* Computes one group's outputs of some pixels that are `pixel_step` bytes apart. */
 static void multiply(const lil_call *call, const lil_channels *channels, patches *in,
                      const group *outputs, int8_t *out, uint32_t pixel_step) {
@@ -124,7 +156,12 @@ static void multiply(const lil_call *call, const lil_channels *channels, patches
             in->parts[part].count = count;
         }
         course how = choose_course(&call->op, in, weights);
-        for (uint32_t channel = 0; channel < outputs->channels; channel += 4) {
+        uint32_t alone = 0;
+        if (how.is_alone) {
+            multiply_few(channels, in, outputs, weights, how.pair_bytes, &narrowing, out);
+            alone = outputs->channels;
+        }
+        for (uint32_t channel = alone; channel < outputs->channels; channel += 4) {
             uint32_t valid = outputs->channels - channel;
             valid = valid < 4 ? valid : 4;
             sum_channels(in, &how, weights, valid, sums);

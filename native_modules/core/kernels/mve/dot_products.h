@@ -228,6 +228,51 @@ lil_dot_few(const lil_pixels *pixels, const int8_t *weights, uint32_t pair_bytes
     }
 }
 
+/* Taps of one pixel that stay in vectors while the weights of many channels pass by. */
+#define LIL_RESIDENT_TAPS 64
+
+/* Begins, or adds to, the sums of one pixel for `pairs` pairs of channels, whose weights are at a
+ * multiple of 4 and have `gap` bytes from the end of these taps to the next pair's. */
+LIL_INLINE void lil_dot_channels(const int8_t *inputs, const int8_t *weights, uint32_t gap,
+                                 uint32_t pairs, int32_t *sums, bool is_first) {
+    int32_t a = 0, b = 0;
+    __asm__ volatile(
+        "vldrb.8 q0, [%[inputs]]\n\t"
+        "vldrb.8 q1, [%[inputs], #16]\n\t"
+        "vldrb.8 q2, [%[inputs], #32]\n\t"
+        "vldrb.8 q3, [%[inputs], #48]\n\t"
+        "dls lr, %[pairs]\n"
+        "1:\n\t"
+        "vld20.8 {q4, q5}, [%[weights]]\n\t"
+        "vld21.8 {q4, q5}, [%[weights]]!\n\t"
+        ".if %c[is_first]\n\t"
+        "vmladav.s8 %[a], q0, q4\n\t"
+        "vmladav.s8 %[b], q0, q5\n\t"
+        ".else\n\t"
+        "ldrd %[a], %[b], [%[sums]]\n\t"
+        "vmladava.s8 %[a], q0, q4\n\t"
+        "vmladava.s8 %[b], q0, q5\n\t"
+        ".endif\n\t"
+        "vld20.8 {q6, q7}, [%[weights]]\n\t"
+        "vld21.8 {q6, q7}, [%[weights]]!\n\t"
+        "vmladava.s8 %[a], q1, q6\n\t"
+        "vmladava.s8 %[b], q1, q7\n\t"
+        "vld20.8 {q4, q5}, [%[weights]]\n\t"
+        "vld21.8 {q4, q5}, [%[weights]]!\n\t"
+        "vmladava.s8 %[a], q2, q4\n\t"
+        "vmladava.s8 %[b], q2, q5\n\t"
+        "vld20.8 {q6, q7}, [%[weights]]\n\t"
+        "vld21.8 {q6, q7}, [%[weights]]!\n\t"
+        "vmladava.s8 %[a], q3, q6\n\t"
+        "vmladava.s8 %[b], q3, q7\n\t"
+        "add %[weights], %[weights], %[gap]\n\t"
+        "strd %[a], %[b], [%[sums]], #8\n\t"
+        "le lr, 1b"
+        : [weights] "+r"(weights), [sums] "+r"(sums), [a] "+Te"(a), [b] "+Te"(b)
+        : [inputs] "r"(inputs), [gap] "r"(gap), [pairs] "r"(pairs), [is_first] "i"(is_first)
+        : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
+}
+
 /* Begins, or adds to, the sums [pixel][4] of up to four channels, whose pairs' weights [taps][2]
  * are `pair_bytes` apart. */
 static __attribute__((noinline, unused)) void

@@ -196,4 +196,56 @@ static __attribute__((noinline)) void lil_narrow_sums(const lil_channels *channe
     }
 }
 
+/* Requantises `quads` x 4 neighbouring channels of one pixel: ROUND_AWAY or, without `is_away`,
+ * ROUND_UP. The tables are at multiples of 4. */
+LIL_INLINE void lil_narrow_quads(const lil_channels *channels, uint32_t first, uint32_t quads,
+                                 const int32_t *sums, int32_t zero_point, bool is_away,
+                                 int8_t *out) {
+    const uint8_t *bias = channels->bias + 4 * first;
+    const uint8_t *multiplier = channels->multiplier + 4 * first;
+    const int8_t *shift = channels->shift + first;
+    __asm__ volatile("dls lr, %[quads]\n"
+                     "1:\n\t"
+                     "vldrw.32 q0, [%[sums]], #16\n\t"
+                     "vldrw.32 q1, [%[bias]], #16\n\t"
+                     "vadd.i32 q0, q0, q1\n\t"
+                     "vldrw.32 q1, [%[multiplier]], #16\n\t"
+                     "vqrdmulh.s32 q0, q0, q1\n\t"
+                     ".if %c[is_away]\n\t"
+                     "vshr.s32 q1, q0, #31\n\t"
+                     "vadd.i32 q0, q0, q1\n\t"
+                     ".endif\n\t"
+                     "vldrb.s32 q1, [%[shift]], #4\n\t"
+                     "vrshl.s32 q0, q0, q1\n\t"
+                     "vadd.i32 q0, q0, %[zero_point]\n\t"
+                     "vqmovnb.s32 q0, q0\n\t"
+                     "vqmovnb.s16 q0, q0\n\t"
+                     "vstrb.32 q0, [%[out]], #4\n\t"
+                     "le lr, 1b"
+                     : [sums] "+r"(sums), [bias] "+r"(bias), [multiplier] "+r"(multiplier),
+                       [shift] "+r"(shift), [out] "+r"(out)
+                     : [quads] "r"(quads), [zero_point] "r"(zero_point), [is_away] "i"(is_away)
+                     : "q0", "q1", "lr", "memory");
+}
+
+/* Requantises the sums of `count` neighbouring channels of one pixel, from channel `first`. */
+static __attribute__((unused)) void
+lil_narrow_channels(const lil_channels *channels, uint32_t first, uint32_t count,
+                    const int32_t *sums, const lil_narrowing *narrowing, int8_t *out) {
+    uint32_t done = 0;
+    bool is_short = (uintptr_t)channels->bias % 4 == 0 && count >= 4;
+    if (is_short && narrowing->rounding == LIL_ROUND_UP) {
+        done = count & ~3u;
+        lil_narrow_quads(channels, first, done / 4, sums, narrowing->zero_point, false, out);
+    } else if (is_short && narrowing->rounding == LIL_ROUND_AWAY) {
+        done = count & ~3u;
+        lil_narrow_quads(channels, first, done / 4, sums, narrowing->zero_point, true, out);
+    }
+    for (; done < count; done += 4) {
+        uint32_t lanes = count - done < 4 ? count - done : 4;
+        lil_lanes parameters = lil_load_lanes(channels, first + done, lanes);
+        lil_narrow_generally(sums + done, 1, lanes, &parameters, narrowing, out + done);
+    }
+}
+
 #endif
