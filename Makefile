@@ -80,7 +80,7 @@ else
 natmod: $(NATMOD) ## build the native .mpy module for ARCH into dist/; KERNELS=A.lil: with A's only
 endif
 
-natmods: $(NATMOD_ARCHES:%=dist/%-6.3/_lilliput.mpy) ## build the native modules of all architectures
+natmods: $(NATMOD_ARCHES:%=dist/%-6.3/_lilliput.mpy) $(NATMOD_ARCHES:%=dist/%-6.3-train/_lilliput_train.mpy) ## build the native modules of all architectures
 	@if command -v xtensa-esp32-elf-gcc >/dev/null; then $(MAKE) natmod ARCH=xtensawin; \
 	else echo "xtensawin: skipped, because xtensa-esp32-elf-gcc (from ESP-IDF) is not on PATH"; fi
 
@@ -179,7 +179,13 @@ dist/%-6.3/_lilliput.mpy: $(CORE) $(BINDINGS) $(wildcard native_modules/natmod/*
 	@$(MAKE_NATMOD) ARCH=$*
 	@touch $@
 
-$(patsubst %,dist/%-6.3/_lilliput.mpy,$(filter-out x64 x86,$(NATMOD_ARCHES))): | $(EMULATORS)
+dist/%-6.3-train/_lilliput_train.mpy: $(CORE) $(BINDINGS) $(wildcard native_modules/natmod/*) \
+                                      $(wildcard device/lilliput/*.py) | $(STAMPS)/base $(STANDARD_PORT)
+	@$(MAKE_NATMOD) ARCH=$* TRAINING=1
+	@touch $@
+
+CROSS_ARCHES := $(filter-out x64 x86,$(NATMOD_ARCHES))
+$(CROSS_ARCHES:%=dist/%-6.3/_lilliput.mpy) $(CROSS_ARCHES:%=dist/%-6.3-train/_lilliput_train.mpy): | $(EMULATORS)
 
 $(EMULATORS):
 	@$(PYTHON) toolchain/get_emulators.py --link $@

@@ -29,7 +29,8 @@ class BuildPackage(build_py):
             CORE / "lil_format.h": library / "lilliput" / "format" / "lil_format.h",
             BINDINGS / "_lilliput.pyi": library / "_lilliput.pyi",
         }
-        for module in Path("dist").glob("*-6.3/**/*.mpy"):
+        modules = [*Path("dist").glob("*-6.3/**/*.mpy"), *Path("dist").glob("*-6.3-train/*.mpy")]
+        for module in modules:
             extra[module] = library / "lilliput" / "natmods" / module.relative_to("dist")
         for source, destination in extra.items():
             destination.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ const char *lil_error_text(int32_t status) {
     case LIL_ERROR_INDEX:
         return "no such input, output or tensor";
     case LIL_ERROR_FIELD:
-        return "no such field: _lilliput and the lilliput package do not match";
+        return "no such field: update _lilliput";
     default:
         return "unknown error";
     }

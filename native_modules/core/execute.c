@@ -104,8 +104,8 @@ static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) 
 static bool is_ready(const lil_pass *pass, uint32_t row) {
     uint32_t first = 0;
     if (pass->call.op.flags & LIL_SINK) {
-        if (pass->ready[0] <= row) {
-            return false;
+        if (!LIL_TRAINING || pass->ready[0] <= row) {
+            return pass->ready[0] > row;
         }
         first = 1; /* the others as any operator reads them, for the row that is consumed */
     }

@@ -70,8 +70,9 @@ static inline int32_t lil_load_int32(const uint8_t *address) {
     return value;
 }
 
+/* A build for inference alone computes no int16 map. */
 static inline uint32_t lil_element_bytes(const lil_tensor *tensor) {
-    return tensor->dtype == LIL_INT32 ? 4 : tensor->dtype == LIL_INT16 ? 2 : 1;
+    return tensor->dtype == LIL_INT32 ? 4 : LIL_TRAINING && tensor->dtype == LIL_INT16 ? 2 : 1;
 }
 
 static inline uint32_t lil_row_bytes(const lil_tensor *tensor) {

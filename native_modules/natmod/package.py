@@ -12,11 +12,16 @@ ROOT = Path(__file__).resolve().parents[2]
 DEVICE_PACKAGE = ROOT / "device" / "lilliput"
 
 
-def write_package(folder: Path, mpy_cross: str) -> None:
+FOR_TRAINING = frozenset({"train.py"})
+
+
+def write_package(folder: Path, module: str, mpy_cross: str) -> None:
     """Complete `folder`, which mip then installs: `mpremote mip install FOLDER/package.json`."""
-    files = ["_lilliput.mpy"]
+    files = [f"{module}.mpy"]
     (folder / "lilliput").mkdir(exist_ok=True)
     for source in sorted(DEVICE_PACKAGE.glob("*.py")):
+        if source.name in FOR_TRAINING and module == "_lilliput":
+            continue
         name = f"lilliput/{source.stem}.mpy"
         subprocess.run(
             [mpy_cross, "-s", f"lilliput/{source.name}", "-o", str(folder / name), str(source)],
@@ -31,6 +36,7 @@ def write_package(folder: Path, mpy_cross: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--module", default="_lilliput")
     parser.add_argument("--mpy-cross", required=True)
     arguments = parser.parse_args()
-    write_package(arguments.folder, arguments.mpy_cross)
+    write_package(arguments.folder, arguments.module, arguments.mpy_cross)

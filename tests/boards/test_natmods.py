@@ -58,6 +58,22 @@ def test_package(architecture: str) -> None:
     assert all((module.parent / source).is_file() for _, source in package["urls"])
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_package_with_training(architecture: str) -> None:
+    without = module_of(architecture)
+    module = Path(f"{without.parent}-train") / "_lilliput_train.mpy"
+    content = module.read_bytes()
+    assert content[:2] == b"M\x06"
+    assert content[2] >> 2 == ARCHITECTURES[architecture]
+    assert b"begin_step" in content
+    assert b"begin_step" not in without.read_bytes()
+    package = json.loads(module.with_name("package.json").read_text())
+    installed = {place for place, _ in package["urls"]}
+    assert {"_lilliput_train.mpy", "lilliput/model.mpy"} <= installed
+    assert "_lilliput.mpy" not in installed
+    assert all((module.parent / source).is_file() for _, source in package["urls"])
+
+
 @pytest.mark.parametrize("architecture", ["armv6m", "armv7m", "armv7emsp", "armv7emdp", "rv32imc"])
 def test_modules_for_boards_are_small(architecture: str) -> None:
     assert module_of(architecture).stat().st_size <= LARGEST_MODULE

@@ -27,7 +27,7 @@ def cases(output: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     assert len(write_random_cases(folder, chains=20)) >= 50
-    assert len(write_trainable_cases(folder / "trainable")) == 4
+    assert len(write_trainable_cases(folder / "trainable")) == 6
     return folder
 
 
@@ -48,7 +48,7 @@ def test_core_under_sanitizers(repository: Path, output: Path, cases: Path) -> N
     # With the portable kernels, and with those of the DSP extension.
     assert said.count(f"\nmodel: {len(list(cases.glob('*.lil')))} models, 0 failures") == 2
     lines = [line for line in said.splitlines() if "mutants tried" in line]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         tried, sound = (int(word) for word in line.split() if word.isdigit())
         assert tried == RUNS

@@ -22,21 +22,26 @@ from lilliput.program import Edge, Step
 
 
 def write_trainable_cases(folder: Path) -> list[Path]:
-    """A file each for losses, layers with weights, and the rest. Returns their paths."""
+    """A file each for losses, layers with weights, and the rest, mapped and paged. Returns their
+    paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    outlines = {
-        "classifier": (_classifier(), 7, False),
-        "layers": (_layers(), 0, False),
-        "paged_layers": (_layers(), 0, True),
-        "elementwise": (_elementwise(), 0, False),
-    }
     paths = []
-    for name, (outline, classes, paged) in outlines.items():
-        planned = plan(outline.program(classes), paged=paged)
-        path = folder / f"{name}.lil"
-        path.write_bytes(write(planned.program, planned))
-        paths.append(path)
+    for name, (outline, classes) in outlines().items():
+        for paged in (False, True):
+            planned = plan(outline.program(classes), paged=paged)
+            path = folder / f"{name}{'_paged' * paged}.lil"
+            path.write_bytes(write(planned.program, planned))
+            paths.append(path)
     return paths
+
+
+def outlines() -> dict[str, tuple[Outline, int]]:
+    """The steps, and the number of their classes (0: a map is their target)."""
+    return {
+        "classifier": (_classifier(), 7),
+        "layers": (_layers(), 0),
+        "elementwise": (_elementwise(), 0),
+    }
 
 
 def _gradient(window: Window, shift: int = 6) -> dict[str, dict[str, object]]:

@@ -38,7 +38,7 @@ static const lil_kernel kernels[LIL_MASK] = {
 };
 
 lil_kernel lil_find_kernel(uint32_t kind) {
-    return kind < LIL_MASK ? kernels[kind] : lil_find_training_kernel(kind);
+    return !LIL_TRAINING || kind < LIL_MASK ? kernels[kind] : lil_find_training_kernel(kind);
 }
 
 static uint32_t maximum(uint32_t a, uint32_t b) {
