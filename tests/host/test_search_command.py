@@ -21,7 +21,7 @@ ARENA, FLASH = 3000, 20_000
 
 
 def write_data(path: Path) -> None:
-    training, test = quadrants(200, 0), quadrants(80, 1)
+    training, test = quadrants(1400, 0), quadrants(80, 1)
     np.savez(
         path, images=training.images, labels=training.labels,
         test_images=test.images, test_labels=test.labels,
@@ -31,7 +31,7 @@ def write_data(path: Path) -> None:
 
 def arguments(folder: Path, name: str) -> list[str]:
     given = f"search --data {folder}/data.npz --board pico2 --sram {ARENA} --flash {FLASH}"
-    given += f" -o {folder}/{name}.lil --effort 0.05 --population 4 --generations 1 --json"
+    given += f" -o {folder}/{name}.lil --effort 0.2 --population 4 --generations 1 --json"
     return given.split()
 
 
