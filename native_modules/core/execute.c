@@ -79,10 +79,12 @@ typedef struct lil_pass {
  */
 static __attribute__((noinline)) uint32_t rows_of_sink(const lil_run_state *run, uint32_t index,
                                                        uint32_t height) {
-    lil_operator op = lil_load_operator(run->model, &run->header, index);
-    lil_edge edge = lil_load_edge(run->model, &run->header, op.first_edge);
-    lil_tensor consumed = lil_load_tensor(run->model, &run->header, edge.tensor);
-    bool is_done = run->progress->rows[index - run->segment.first_operator] == consumed.height;
+    uint32_t edge = load_uint16(operator_record(run, index) + offsetof(lil_operator, first_edge));
+    uint32_t consumed =
+        load_uint16(run->edges + edge * sizeof(lil_edge) + offsetof(lil_edge, tensor));
+    uint32_t rows =
+        (uint32_t)lil_load_int32(tensor_record(run, consumed) + offsetof(lil_tensor, height));
+    bool is_done = run->progress->rows[index - run->segment.first_operator] == rows;
     return is_done ? height : 0;
 }
 

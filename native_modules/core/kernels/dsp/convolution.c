@@ -119,20 +119,22 @@ static void expand_block(const int8_t *in, uint32_t stride, uint32_t count, uint
                          uint32_t *out) {
     if (pixels == 4) {
         for (uint32_t p = 0; p < 4; p += 2) {
-            lil_expand_two(in, stride, count, 4, out + p);
-            in += 2 * stride;
+            lil_expand_two(in + p * stride, stride, count, 4, out + p);
         }
-        return;
-    }
-    if (pixels == 3) {
+    } else if (pixels == 3) {
         lil_expand_two(in, stride, count, 3, out);
-        in += 2 * stride;
-        out += 2;
+        lil_expand_quads(in + 2 * stride, count, 3, out + 2);
     } else if (pixels == 2) {
         lil_expand_two(in, stride, count, 2, out);
-        return;
+    } else {
+        lil_expand_quads(in, count, 1, out);
     }
-    lil_expand_pixel(in, count, pixels, out);
+    if (count % 4 != 0) {
+        out += count / 4 * 2 * pixels;
+        for (uint32_t p = 0; p < pixels; p++) {
+            lil_expand_rest(in + p * stride, count, pixels, out + p);
+        }
+    }
 }
 
 /* Taps [first, end) of the block: those of each pixel one behind the other, then expanded. */

@@ -34,16 +34,20 @@ static inline void lil_expand_rest(const int8_t *in, uint32_t count, uint32_t pi
     }
 }
 
-/* `count` taps of one pixel of a block of `pixels`. */
-static inline void lil_expand_pixel(const int8_t *in, uint32_t count, uint32_t pixels,
+/* All of `count` taps but the last one to three, of one pixel of a block of `pixels`. */
+static inline void lil_expand_quads(const int8_t *in, uint32_t count, uint32_t pixels,
                                     uint32_t *out) {
     const int8_t *end = in + (count & ~(uint32_t)3);
-    const int8_t *from = in;
-    while (from != end) {
-        out = lil_expand_quad(from, pixels, out);
-        from += 4;
+    while (in != end) {
+        out = lil_expand_quad(in, pixels, out);
+        in += 4;
     }
-    lil_expand_rest(in, count, pixels, out);
+}
+
+/* All of `count` taps of a block of one pixel. */
+static inline void lil_expand_pixel(const int8_t *in, uint32_t count, uint32_t *out) {
+    lil_expand_quads(in, count, 1, out);
+    lil_expand_rest(in, count, 1, out + count / 4 * 2);
 }
 
 /* Four taps of two neighbours in a block of `pixels`, a constant, at `in` and `in + stride`;
@@ -57,7 +61,7 @@ LIL_INLINE uint32_t *lil_expand_neighbours(const int8_t *in, uint32_t stride, ui
     uint32_t second_odd;
     uint32_t low;
     uint32_t second_low;
-    __asm__(
+    __asm__ volatile(
         "ldr %[odd], [%[in]]\n"
         "ldr %[second_odd], [%[in], %[stride]]\n"
         "sxtb16 %[even], %[odd]\n"
@@ -81,21 +85,14 @@ LIL_INLINE uint32_t *lil_expand_neighbours(const int8_t *in, uint32_t stride, ui
 #endif
 }
 
-/* `count` taps of two neighbours, at `in` and `in + stride`, in a block of `pixels`. */
+/* All of `count` taps but the last one to three, of two neighbours at `in` and `in + stride`, in a
+ * block of `pixels`. */
 LIL_INLINE void lil_expand_two(const int8_t *in, uint32_t stride, uint32_t count, uint32_t pixels,
                                uint32_t *out) {
     const int8_t *end = in + (count & ~(uint32_t)3);
-    const int8_t *from = in;
-    for (; pixels == 4 && end - from >= 8; from += 8) {
-        out = lil_expand_neighbours(from, stride, pixels, out);
-        out = lil_expand_neighbours(from + 4, stride, pixels, out);
-    }
-    for (; from != end; from += 4) {
-        out = lil_expand_neighbours(from, stride, pixels, out);
-    }
-    if (count % 4 != 0) {
-        lil_expand_rest(in, count, pixels, out);
-        lil_expand_rest(in + stride, count, pixels, out + 1);
+    while (in != end) {
+        out = lil_expand_neighbours(in, stride, pixels, out);
+        in += 4;
     }
 }
 

@@ -80,7 +80,7 @@ void lil_fully_connected(const lil_call *call) {
     }
     while (count > 0) {
         uint32_t taps = lil_least(count, most_taps);
-        lil_expand_pixel(row, taps, 1, words);
+        lil_expand_pixel(row, taps, words);
         pairs.gap = pair_bytes - lil_pair_bytes(&call->op, taps);
         count -= taps;
         if (count == 0 && (uint32_t)call->y + 1 == height) {

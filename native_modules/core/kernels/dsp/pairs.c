@@ -220,7 +220,7 @@ __asm__(".syntax unified\n"
     "b.w 12f\n"
     ".else\n"
     "4: @ two words at a time\n"
-    ".rept 4\n"
+    ".rept 2 * \\pixels - 2\n"
     "lil_multiply_two \\pixels\n"
     ".endr\n"
     ".if \\pixels == 2\n"
@@ -337,7 +337,7 @@ __asm__(".syntax unified\n"
     "lil_multiply_pairs_of 4, 8, r4, r5, r6, r7, r8, r9, r10, r11\n"
     "lil_multiply_pairs_of 3, 1, r4, r5, r6, r8, r9, r10\n"
     "lil_multiply_pairs_of 2, 1, r4, r5, r8, r9\n"
-    "lil_multiply_pairs_of 1, 2, r4, r8\n"
+    "lil_multiply_pairs_of 1, 1, r4, r8\n"
     ".popsection\n"
 );
 /* clang-format on */
@@ -353,7 +353,7 @@ void lil_multiply_pairs_1(const lil_pairs *pairs);
 #define BRANCH_BYTES 4
 #define FIRST_BRANCH 2
 #define THREE_PIXELS_BYTES (4 * 19 * 4 + 12)
-#define TWO_PIXELS_BYTES (4 * 14 * 4 + 10)
+#define TWO_PIXELS_BYTES (2 * 14 * 4 + 10)
 #define ONE_PIXEL_BYTES (4 * 18 * 4 + 10)
 
 /* The steps that are too many in the first round. */
@@ -380,11 +380,11 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels) {
             is_even ? loop_entry(words / 2, 4, 19) : loop_entry(0, 1, 0) + THREE_PIXELS_BYTES;
     } else if (pixels == 2) {
         pairs->entry =
-            is_even ? loop_entry(words / 2, 4, 14) : loop_entry(0, 1, 0) + TWO_PIXELS_BYTES;
+            is_even ? loop_entry(words / 2, 2, 14) : loop_entry(0, 1, 0) + TWO_PIXELS_BYTES;
     } else if (is_aligned && words % 4 == 0) {
         pairs->entry = loop_entry(words / 4, 4, 18);
     } else {
-        pairs->entry = loop_entry(words, 2, 6) + ONE_PIXEL_BYTES;
+        pairs->entry = loop_entry(words, 1, 6) + ONE_PIXEL_BYTES;
     }
     if (pixels == 4) {
         lil_multiply_pairs_4(pairs);

@@ -223,7 +223,7 @@ LIL_INLINE void lil_narrow_quads(const lil_channels *channels, uint32_t first, u
                      "vstrb.32 q0, [%[out]], #4\n\t"
                      "le lr, 1b"
                      : [sums] "+r"(sums), [bias] "+r"(bias), [multiplier] "+r"(multiplier),
-                       [shift] "+r"(shift), [out] "+r"(out)
+                       [shift] "+l"(shift), [out] "+l"(out)
                      : [quads] "r"(quads), [zero_point] "r"(zero_point), [is_away] "i"(is_away)
                      : "q0", "q1", "lr", "memory");
 }
