@@ -64,8 +64,15 @@ class Build:
         return text, rodata
 
 
-def build(core: Core, sources: Path = CORE_SOURCES, optimization: str = "-O2") -> Build:
-    """Compiles the C core in the folder `sources` (with core/ in it) and the runner, if need be.
+def build(
+    core: Core,
+    sources: Path = CORE_SOURCES,
+    optimization: str = "-O2",
+    *,
+    training: bool = False,
+) -> Build:
+    """Compiles the C core in the folder `sources` (with core/ in it) and the runner, if need be:
+    for inferences alone, or for training steps, too.
 
     Raises BuildError with what the compiler says, EmulatorsMissing when there is no compiler.
     """
@@ -73,14 +80,15 @@ def build(core: Core, sources: Path = CORE_SOURCES, optimization: str = "-O2") -
     if not files:
         raise BuildError(f"no C core in {sources}: name the folder that holds core/")
     headers = sorted((sources / "core").rglob("*.h"))
-    return _link(core, [HERE / "runner" / "runner.c"], files, headers, optimization)
+    wanted = replace(core, flags=(*core.flags, f"-DLIL_TRAINING={int(training)}"))
+    return _link(wanted, [HERE / "runner" / "runner.c"], files, headers, optimization)
 
 
 def build_by_operator(core: Core, sources: Path = CORE_SOURCES, optimization: str = "-O2") -> Build:
     """Compiles as `build` does, with a region around every call of a kernel."""
     files = sorted((sources / "core").rglob("*.c"))
     headers = sorted((sources / "core").rglob("*.h"))
-    wrapping = replace(core, flags=(*core.flags, "-Wl,--wrap=lil_find_kernel"))
+    wrapping = replace(core, flags=(*core.flags, "-DLIL_TRAINING=0", "-Wl,--wrap=lil_find_kernel"))
     programs = [HERE / "runner" / name for name in ("runner.c", "operator_regions.c")]
     return _link(wrapping, programs, files, headers, optimization)
 

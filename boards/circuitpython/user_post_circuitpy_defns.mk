@@ -9,8 +9,8 @@ LILLIPUT_BINDINGS := $(LILLIPUT)/native_modules/bindings
 LILLIPUT_BINDING := shared-bindings/_lilliput/__init__.c
 LILLIPUT_CORE := $(patsubst $(LILLIPUT)/%,%,$(wildcard \
   $(LILLIPUT)/native_modules/core/*.c \
-  $(LILLIPUT)/native_modules/core/kernels/*.c \
-  $(LILLIPUT)/native_modules/core/kernels/*/*.c))
+  $(LILLIPUT)/native_modules/core/*/*.c \
+  $(LILLIPUT)/native_modules/core/*/*/*.c))
 
 vpath native_modules/%.c $(LILLIPUT)
 vpath shared-bindings/_lilliput/%.c $(BUILD)

@@ -382,12 +382,11 @@ static uint32_t find_in_place(const lil_run_state *run) {
 
 /* Returns LIL_DONE at the end of the segment, or the index of the input it waits for. */
 static int32_t run_segment(lil_run_state *run) {
-    uint32_t first = run->segment.first_operator;
+    uint32_t first = run->segment.first_operator; /* of those that are not finished */
     uint32_t end = first + run->segment.operator_count;
     run->in_place = find_in_place(run);
     for (;;) {
         bool has_moved = false;
-        bool is_finished = true;
         run->wanted = -1;
         for (uint32_t index = first; index < end; index++) {
             lil_advance step = advance(run, index);
@@ -398,9 +397,11 @@ static int32_t run_segment(lil_run_state *run) {
                 return run->wanted; /* the others wait, too: rings are sized for equal paces */
             }
             has_moved = has_moved || step.has_moved;
-            is_finished = is_finished && step.is_finished;
+            if (index == first && step.is_finished) {
+                first++;
+            }
         }
-        if (is_finished) {
+        if (first == end) {
             return LIL_DONE;
         }
         if (!has_moved) {

@@ -225,6 +225,7 @@ static void test_wrong_headers(const fixture *f) {
     check_header_change(f, &header, LIL_ERROR_SCHEDULE, "no context");
     header = f->header;
     header.segment_count = 0;
+    header.inference_segments = 0;
     check_header_change(f, &header, LIL_ERROR_SCHEDULE, "no segments");
     header = f->header;
     header.input_count = 0;

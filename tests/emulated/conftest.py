@@ -43,10 +43,10 @@ def sources() -> Path:
 @pytest.fixture(scope="session")
 def host(sources: Path, emulators: None) -> Build:
     """The portable kernels on this machine, which other tests compare with LiteRT."""
-    return build(HOST, sources)
+    return build(HOST, sources, training=True)
 
 
 @pytest.fixture(scope="session")
 def builds(sources: Path, emulators: None) -> list[Build]:
     """The core for each emulated processor."""
-    return [build(CORES[name], sources) for name in NAMES]
+    return [build(CORES[name], sources, training=True) for name in NAMES]

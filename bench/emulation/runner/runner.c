@@ -64,6 +64,8 @@ static int32_t read_page(const lil_buffer *model, const lil_buffer *arena, int32
     return status;
 }
 
+#if LIL_TRAINING
+
 /* Puts the constants that training changes into the arena. */
 static int32_t reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena) {
     int32_t status = lil_begin(model, context);
@@ -75,15 +77,35 @@ static int32_t reset(const lil_buffer *model, const lil_buffer *context, const l
     return status;
 }
 
+static int32_t begin(uint8_t *image, const job *task, const lil_buffer *model,
+                     const lil_buffer *context, const lil_buffer *arena) {
+    lil_buffer target = {image + task->target, task->target_bytes, 'b'};
+    return task->target_bytes == 0
+               ? lil_begin(model, context)
+               : lil_begin_step(model, context, arena, &target, task->mantissa, task->exponent);
+}
+
+#else
+
+static int32_t reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena) {
+    (void)model, (void)context, (void)arena;
+    return LIL_OK;
+}
+
+static int32_t begin(uint8_t *image, const job *task, const lil_buffer *model,
+                     const lil_buffer *context, const lil_buffer *arena) {
+    (void)image, (void)arena;
+    return task->target_bytes == 0 ? lil_begin(model, context) : LIL_ERROR_KERNEL_ABSENT;
+}
+
+#endif
+
 /* One inference, as a binding's infer() does it: whole inputs, each passed when it is wanted. Or
  * one training step. */
 static int32_t infer(uint8_t *image, const job *task, const lil_buffer *model,
                      const lil_buffer *context, const lil_buffer *arena) {
     lil_buffer source = {image, 0, 'b'};
-    lil_buffer target = {image + task->target, task->target_bytes, 'b'};
-    int32_t status = task->target_bytes == 0 ? lil_begin(model, context)
-                                             : lil_begin_step(model, context, arena, &target,
-                                                              task->mantissa, task->exponent);
+    int32_t status = begin(image, task, model, context, arena);
     if (status == LIL_OK) {
         status = lil_run(model, context, arena, &source);
     }

@@ -98,7 +98,13 @@ static inline lil_channels lil_locate_channels(const uint8_t *constants, uint32_
 }
 
 /* Those that training changes in the arena, the others in the constants. */
+#if LIL_TRAINING
 lil_channels lil_load_channels(const lil_call *call, uint32_t count);
+#else
+static inline lil_channels lil_load_channels(const lil_call *call, uint32_t count) {
+    return lil_locate_channels(call->constants, count);
+}
+#endif
 
 /* Pairs of output channels of a convolution group, the last one perhaps half. */
 static inline uint32_t lil_pair_count(uint32_t group_outputs) {

@@ -8,6 +8,8 @@
 
 #include "gradient.h"
 
+#if LIL_TRAINING
+
 /* What one operator's updates have in common. */
 typedef struct lil_updater {
     const lil_call *call;
@@ -76,5 +78,7 @@ typedef struct lil_run_of_pixels {
 /* Of a row of outputs, those whose input at one tap of the window lies inside of the map. `inputs`
  * is the row that the tap reads; `count` is 0 when it reads none. */
 lil_run_of_pixels lil_find_run(const lil_call *call, int32_t y, uint32_t ky, uint32_t kx);
+
+#endif
 
 #endif

@@ -220,7 +220,7 @@ __asm__(".syntax unified\n"
     "b.w 12f\n"
     ".else\n"
     "4: @ two words at a time\n"
-    ".rept 2 * \\pixels - 2\n"
+    ".rept 4\n"
     "lil_multiply_two \\pixels\n"
     ".endr\n"
     ".if \\pixels == 2\n"
@@ -243,15 +243,9 @@ __asm__(".syntax unified\n"
     "12:\n"
     "str r0, [sp]\n"
     "ldr r2, [sp, #56] @ ending\n"
-    ".if \\pixels == 3\n"
-    "cmp r2, #1\n"
-    "bhi.w 8f\n"
-    "lil_narrow_pair 1, 3 @ rare: the shorter way would not repay its size\n"
-    ".else\n"
     "cmp r2, #0\n"
     "bne.w 7f\n"
     "lil_narrow_pair 0, \\pixels\n"
-    ".endif\n"
     "5:\n"
     "ldr r1, [sp, #40] @ out_end\n"
     "str r0, [sp, #32]\n"
@@ -267,13 +261,11 @@ __asm__(".syntax unified\n"
     "add r0, r1\n"
     "str r0, [sp]\n"
     "b.w 3b\n"
-    ".if \\pixels != 3\n"
     "7:\n"
     "cmp r2, #1\n"
     "bne.w 8f\n"
     "lil_narrow_pair 1, \\pixels\n"
     "b.w 5b\n"
-    ".endif\n"
     "8:\n"
     ".if \\pixels == 1\n"
     "cmp r2, #2\n"
@@ -353,7 +345,7 @@ void lil_multiply_pairs_1(const lil_pairs *pairs);
 #define BRANCH_BYTES 4
 #define FIRST_BRANCH 2
 #define THREE_PIXELS_BYTES (4 * 19 * 4 + 12)
-#define TWO_PIXELS_BYTES (2 * 14 * 4 + 10)
+#define TWO_PIXELS_BYTES (4 * 14 * 4 + 10)
 #define ONE_PIXEL_BYTES (4 * 18 * 4 + 10)
 
 /* The steps that are too many in the first round. */
@@ -380,7 +372,7 @@ void lil_multiply_pairs(lil_pairs *pairs, uint32_t taps, uint32_t pixels) {
             is_even ? loop_entry(words / 2, 4, 19) : loop_entry(0, 1, 0) + THREE_PIXELS_BYTES;
     } else if (pixels == 2) {
         pairs->entry =
-            is_even ? loop_entry(words / 2, 2, 14) : loop_entry(0, 1, 0) + TWO_PIXELS_BYTES;
+            is_even ? loop_entry(words / 2, 4, 14) : loop_entry(0, 1, 0) + TWO_PIXELS_BYTES;
     } else if (is_aligned && words % 4 == 0) {
         pairs->entry = loop_entry(words / 4, 4, 18);
     } else {
