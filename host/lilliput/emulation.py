@@ -119,16 +119,19 @@ def emulated_board(
 
 
 def find_firmware(name: str, native_module_built_in: bool = False) -> Path:
-    """The firmware of an emulated board: built in the source tree, or the copy in the cache.
+    """The firmware of an emulated board: built in the source tree; when installed, the copy in the
+    cache.
 
     Raises EmulationError, saying how to get it, when there is none.
     """
     stem = f"{name}-usermod" if native_module_built_in else name
     cache = os.environ.get("LILLIPUT_CACHE") or Path.home() / ".cache" / "lilliput"
     copy = Path(cache) / f"firmware-{__version__}" / f"{stem}.elf"
-    for path in (SOURCE_TREE / "build" / "firmware" / stem / "firmware.elf", copy):
-        if path.is_file():
-            return path
+    is_installed = not (SOURCE_TREE / "boards").is_dir()
+    built = SOURCE_TREE / "build" / "firmware" / stem / "firmware.elf"
+    path = copy if is_installed else built
+    if path.is_file():
+        return path
     raise EmulationError(
         f"there is no firmware for the emulated {name}: run `make firmware BOARD={name}` in "
         f"Lilliput's source tree, which also puts a copy at {copy}"

@@ -1,8 +1,8 @@
 """Makes MicroPython's Unix port a board: a raw REPL on stdin and stdout, a flash disk, a ROMFS.
 
-Started by unix_board.py with a JSON object: flash, rom (files that hold them), block_bytes,
-implementation (what the board says it is, None for the truth), is_raw. Ends after a soft reset, to
-be started again: with 42 at the raw REPL, with 43 at the friendly one.
+Started by unix_board.py with a file that holds a JSON object: flash, rom (files that hold them),
+block_bytes, implementation (what the board says it is, None for the truth), is_raw. Ends after a
+soft reset, to be started again: with 42 at the raw REPL, with 43 at the friendly one.
 """
 
 # ruff: noqa: PTH116, PTH123, SIM105, SIM115 (no pathlib, no contextlib)
@@ -16,7 +16,8 @@ import sys
 
 import vfs
 
-options = json.loads(sys.argv[1])
+with open(sys.argv[1]) as file:
+    options = json.load(file)
 read = sys.stdin.buffer.read
 write = sys.stdout.buffer.write
 WINDOW = 512

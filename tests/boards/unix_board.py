@@ -43,6 +43,7 @@ class UnixBoard:
         self._interpreter = unixport.find_interpreter(interpreter)
         self._flash = folder / "flash.img"
         self._rom = folder / "rom.img"
+        self._options = folder / "options.json"
         self._heap_bytes = heap_bytes
         self._implementation = implementation
         self._romfs_bytes = romfs_bytes
@@ -97,8 +98,10 @@ class UnixBoard:
         }
         heap = self._heap_bytes + self._romfs_bytes  # the ROMFS is in the heap here
         command = [str(self._interpreter), "-X", f"heapsize={heap}", str(_SCRIPT)]
+        # In a file, because MicroPython takes no argument of more than 255 bytes.
+        self._options.write_text(json.dumps(options))
         self._process = subprocess.Popen(
-            [*command, json.dumps(options)], stdin=self._master, stdout=self._master
+            [*command, str(self._options)], stdin=self._master, stdout=self._master
         )
 
     def _supervise(self) -> None:
