@@ -17,6 +17,7 @@ USERMOD_PORT := build/micropython-usermod/micropython
 NATMOD := dist/$(ARCH)-6.3/_lilliput.mpy
 NATMOD_ARCHES := x64 x86 armv6m armv7m armv7emsp armv7emdp rv32imc
 EMULATORS := build/emulators
+BLINKA := build/blinka/installed
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 EMULATED := $(patsubst boards/emulated/%/board.mk,%,$(wildcard boards/emulated/*/board.mk))
 # An emulated board's firmware without and with the user C module; any other is one of the rp2 port.
@@ -99,10 +100,10 @@ usermod: $(USERMOD_PORT) ## build the Unix port with Lilliput as a user C module
 demo: setup $(STAMPS)/models ## find the face in a photograph, in MicroPython
 	@$(BIN)/python demo/face.py
 
-test: setup natmods $(USERMOD_PORT) $(foreach board,$(TESTED),$(call FIRMWARE,$(board))) $(STAMPS)/models $(STAMPS)/test ## run the tests
+test: setup natmods $(USERMOD_PORT) $(foreach board,$(TESTED),$(call FIRMWARE,$(board))) $(STAMPS)/models $(STAMPS)/test $(BLINKA) ## run the tests
 	LILLIPUT_TEST_PROFILE=fast $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
-test-all: setup natmods $(foreach board,$(EMULATED) RPI_PICO RPI_PICO2,$(call FIRMWARE,$(board))) $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test ## run the tests at full length
+test-all: setup natmods $(foreach board,$(EMULATED) RPI_PICO RPI_PICO2,$(call FIRMWARE,$(board))) $(USERMOD_PORT) $(STAMPS)/models $(STAMPS)/test $(BLINKA) ## run the tests at full length
 	LILLIPUT_TEST_PROFILE=all $(BIN)/python -m pytest $(IN_PARALLEL) tests
 
 bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and bench/instructions.json
@@ -159,6 +160,13 @@ $(STAMPS)/models: requirements/models.txt $(STAMPS)/base
 $(STAMPS)/test: requirements/test.txt $(STAMPS)/base
 	@echo "Installing the tests' packages into .venv (TensorFlow among them) ..."
 	@$(PIP) -r $<
+	@touch $@
+
+# Apart from .venv, where its module `micropython` would hide the one of the interpreter from PyPI.
+$(BLINKA): requirements/blinka.txt $(STAMPS)/base
+	@echo "Installing Blinka into $(@D) ..."
+	@rm -rf $(@D)
+	@$(PIP) --no-deps --target $(@D) -r $<
 	@touch $@
 
 $(STAMPS)/project: pyproject.toml setup.py $(STAMPS)/base
