@@ -172,7 +172,7 @@ def write_all(models: Path) -> None:
         parts = [
             INTRODUCTION,
             "## Accuracy on Fashion-MNIST\n\nAll 10,000 test images, in the C core. The network of "
-            f"`tests/host/fashion_mnist.py`, trained for {EPOCHS} epoch; calibrated, and its "
+            f"`bench/fashion_mnist.py`, trained for {EPOCHS} epoch; calibrated, and its "
             f"layers chosen, on {SAMPLES:,} training images with their labels.\n",
             fashion_mnist_accuracy(progress),
             "## Visual wake words\n\nInt8 models without labels, as published: how often the answer"
@@ -194,7 +194,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default = Path(os.environ.get("LILLIPUT_MODELS", "../shared/models"))
     parser.add_argument("--models", type=Path, default=default)
     options = parser.parse_args(arguments)
-    sys.path.append(str(ROOT / "tests" / "host"))
     try:
         write_all(options.models)
     except (BuildError, EmulationError, EmulatorsMissing, OSError, ValueError) as error:

@@ -11,7 +11,6 @@ accuracies of their networks do. All of it goes on where it was when started aga
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import random
 import sys
@@ -22,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fashion_mnist import CLASSES, fashion_mnist
 from scipy.stats import spearmanr
 
 from lilliput.conversion import write_atomically
+from lilliput.labelled import Labelled
 from lilliput.planner import Schedule as PlanSchedule
 from lilliput.search.budget import Accountant, Budget
-from lilliput.search.dataset import Dataset, Labelled
+from lilliput.search.dataset import Dataset
 from lilliput.search.evolution import Settings
 from lilliput.search.network import BlockShape, Network, rounded
 from lilliput.search.parallel import workers
@@ -63,17 +64,16 @@ class Found:
 
 def fashion(most: int | None) -> Dataset:
     """Fashion-MNIST; the last 5,000 training images choose, the test images judge."""
-    sys.path.append(str(REPOSITORY / "tests" / "host"))
-    dataset = importlib.import_module("fashion_mnist")
-    images, labels, test_images, test_labels = dataset.fashion_mnist()
-    known = Labelled(images, labels.astype(np.int32))
+    images, labels, test_images, test_labels = fashion_mnist()
+    names = tuple(str(number) for number in range(CLASSES))
+    known = Labelled(images, labels.astype(np.int64), names)
     split = len(known) - 5000
     chosen = np.arange(split if most is None else min(most, split))
     return Dataset(
         known.part(chosen),
         known.part(np.arange(split, len(known))),
-        Labelled(test_images, test_labels.astype(np.int32)),
-        tuple(str(number) for number in range(10)),
+        Labelled(test_images, test_labels.astype(np.int64), names),
+        names,
     )
 
 

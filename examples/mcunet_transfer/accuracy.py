@@ -21,11 +21,11 @@ from statistics import mean, stdev
 from fashion import read_fashion
 from network import Published, build_graph, read_published
 
+from lilliput.labelled import Labelled
 from lilliput.lower import lower
 from lilliput.passes.simplify import simplify
 from lilliput.program import Program
 from lilliput.training.classifier import replace_classifier
-from lilliput.training.data import Labelled
 from lilliput.training.experiment import Notebook, Outcome, Recipe, train_scheme
 from lilliput.training.planning import plan_training
 from lilliput.training.scheme import Scheme, full, last_biases, last_layer, layers

@@ -8,10 +8,10 @@ import tensorflow as tf
 from lilliput.runtime.model import Model
 
 from lilliput.format.writer import write
+from lilliput.labelled import Labelled
 from lilliput.lower.packing import unpack_pairs
 from lilliput.planner import plan
 from lilliput.program import Program, Step
-from lilliput.training.data import Labelled
 from lilliput.training.experiment import Outcome, Recipe
 from lilliput.training.region import weight_scales
 from lilliput.training.scheme import Scheme, trained_channels

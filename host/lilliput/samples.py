@@ -16,8 +16,6 @@ IMAGE_SUFFIXES = frozenset(
 
 Sample = list[np.ndarray]
 
-_LABELS = "labels"  # the array of a .npz file that is no input
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -76,9 +74,9 @@ def read_calibration(
     """Samples for calibration, of the inputs' shapes with the batch.
 
     source: a folder of images, or a `.npz` (arrays named as the inputs, or in their order; one more
-    named `labels` holds classes) or `.npy` file, or such arrays: [samples, *shape of the input]
-    each, uint8 being pixels that go through `pixel_range`, anything else the input's reals. An
-    iterable of samples is taken too.
+    named `y` holds classes, and `x` is then the input of a model that has one) or `.npy` file, or
+    such arrays: [samples, *shape of the input] each, uint8 being pixels that go through
+    `pixel_range`, anything else the input's reals. An iterable of samples is taken too.
     Of more than `limit` samples, `limit` evenly spaced ones are read.
 
     Raises OSError when nothing is there, ValueError when it does not fit the model's inputs.
@@ -173,15 +171,17 @@ def _read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     arrays = _load(path)
     if set(names) <= set(arrays):
         return [arrays[name] for name in names]
-    return [array for name, array in arrays.items() if name != _LABELS]
+    if {"x", "y"} <= set(arrays):
+        return [arrays["x"]]
+    return [array for name, array in arrays.items() if name != "y"]
 
 
 def _read_labels(path: Path, names: Sequence[str]) -> np.ndarray | None:
-    labels = None if _LABELS in names else _load(path).get(_LABELS)
+    labels = None if "y" in names else _load(path).get("y")
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
         raise ValueError(
-            f"{path}: its labels are {labels.dtype} of the shape {list(labels.shape)}; they must "
-            "be integers, the class of each sample"
+            f"{path}: y is {labels.dtype} of the shape {list(labels.shape)}; it must hold "
+            "integers, the class of each sample"
         )
     return labels
 

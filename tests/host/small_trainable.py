@@ -14,9 +14,9 @@ from lilliput.graph import (
     Reduce,
     Tensor,
 )
+from lilliput.labelled import Labelled
 from lilliput.lower import lower
 from lilliput.program import Program
-from lilliput.training.data import Labelled
 
 SIDE, CLASSES = 12, 3
 

@@ -167,12 +167,12 @@ def test_labels_are_what_accuracy_is_measured_on(tmp_path: Path) -> None:
     )
     wrong = tuple((label + 1) % 4 for label in classes[:6]) + classes[6:]
     path = tmp_path / "samples.npz"
-    np.savez(path, image=np.concatenate([sample[0] for sample in SAMPLES]), labels=np.array(wrong))
+    np.savez(path, image=np.concatenate([sample[0] for sample in SAMPLES]), y=np.array(wrong))
     conversion = lilliput.convert(int8_tflite(), calibrate=path, int4=Int4Options())
     assert conversion.int4 is not None
     assert conversion.int4.measure == "accuracy"
     assert conversion.int4.int8 == pytest.approx(0.75)
-    np.savez(path, image=np.concatenate([sample[0] for sample in SAMPLES]), labels=np.zeros(3, int))
+    np.savez(path, image=np.concatenate([sample[0] for sample in SAMPLES]), y=np.zeros(3, int))
     with pytest.raises(ValueError, match="3 labels for 24 samples"):
         lilliput.convert(int8_tflite(), calibrate=path, int4=Int4Options())
 

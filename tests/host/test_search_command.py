@@ -23,8 +23,7 @@ ARENA, FLASH = 3000, 20_000
 def write_data(path: Path) -> None:
     training, test = quadrants(1400, 0), quadrants(80, 1)
     np.savez(
-        path, images=training.images, labels=training.labels,
-        test_images=test.images, test_labels=test.labels,
+        path, x=training.samples, y=training.classes, x_test=test.samples, y_test=test.classes,
         classes=np.array(["top left", "top right", "bottom left", "bottom right"]),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 keras = pytest.importorskip("keras", reason="training needs the extra `tensorflow`")
 
 import lilliput  # noqa: E402
-from lilliput.search.dataset import Labelled  # noqa: E402
+from lilliput.labelled import Labelled  # noqa: E402
 from lilliput.search.keras_network import keras_network  # noqa: E402
 from lilliput.search.quantized import QuantizedNetwork, folded, load_folded  # noqa: E402
 from lilliput.search.space import Architecture, Block, Space, Stage  # noqa: E402
@@ -51,7 +51,7 @@ def quadrants(count: int, seed: int) -> Labelled:
     for image, label in zip(images, labels, strict=True):
         top, left = divmod(label, 2)
         image[top * 6 : top * 6 + 6, left * 6 : left * 6 + 6] += 150
-    return Labelled(images, labels.astype(np.int32))
+    return Labelled(images, labels.astype(np.int64))
 
 
 TRAINING, TEST = quadrants(128, 0), quadrants(128, 1)
@@ -85,7 +85,7 @@ def architectures() -> list[Architecture]:
 
 
 def test_a_part_alone_computes_what_it_does_in_the_super_network(supernet: SuperNetwork) -> None:
-    frame, weights, images = supernet.frame, supernet.numpy_weights(), floats(TEST.images)
+    frame, weights, images = supernet.frame, supernet.numpy_weights(), floats(TEST.samples)
     codes = [code_of(SPACE, each) for each in architectures()]
     together = supernet({"image": images, "codes": codes_for(len(images), codes)})
     wanted = keras.ops.convert_to_numpy(together)
@@ -102,7 +102,7 @@ def test_a_part_alone_computes_what_it_does_in_the_super_network(supernet: Super
 
 
 def test_sorting_channels_changes_no_answer_of_the_largest(supernet: SuperNetwork) -> None:
-    images = floats(TEST.images[:32])
+    images = floats(TEST.samples[:32])
     codes = codes_for(32, [code_of(SPACE, SPACE.largest()), code_of(SPACE, SPACE.smallest())])
     before = keras.ops.convert_to_numpy(supernet({"image": images, "codes": codes}))
     weights = supernet.numpy_weights()
@@ -164,8 +164,8 @@ def test_killed_training_resumes_with_the_same_weights(tmp_path: Path) -> None:
         np.testing.assert_allclose(weights[1][name], value, atol=1e-5, err_msg=name)
     network = TINY.network(TINY.smallest())
     part = part_of(weights[0], frame_of(TINY), other, network)
-    images, labels = floats(TEST.images), TEST.labels
-    assert accuracy_of(part, network, floats(TRAINING.images), images, labels) > 0.6
+    images, labels = floats(TEST.samples), TEST.classes
+    assert accuracy_of(part, network, floats(TRAINING.samples), images, labels) > 0.6
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -176,12 +176,12 @@ def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None
         network, None, TRAINING, replace(SCHEDULE, epochs=4), tmp_path / "final.npz", seed=1,
         augment=2.0,
     )  # fmt: skip
-    images = floats(TEST.images)
-    _, averages = logits_of(part, network, floats(TRAINING.images))
+    images = floats(TEST.samples)
+    _, averages = logits_of(part, network, floats(TRAINING.samples))
     wanted, _ = logits_of(part, network, images, averages)
     model = QuantizedNetwork(network, folded(part, averages))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), wanted, atol=1e-3)
-    model.calibrate(floats(TRAINING.images))
+    model.calibrate(floats(TRAINING.samples))
     rounded = keras.ops.convert_to_numpy(model(images))
     assert 1e-4 < np.abs(rounded - wanted).max() < 0.3 * np.abs(wanted).max()
     gentle = replace(SCHEDULE, epochs=1, rate=0.002)
@@ -190,18 +190,18 @@ def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None
     plain = keras_network(network, folded=True)
     load_folded(plain, weights)
     converted = lilliput.convert(
-        plain, calibrate=floats(TRAINING.images[:64]), input_range=(0.0, 1.0),
+        plain, calibrate=floats(TRAINING.samples[:64]), input_range=(0.0, 1.0),
         equalize=False, bias_correction=False,
     )  # fmt: skip
     expected = keras.ops.convert_to_numpy(model(images)).argmax(axis=1)
     with lilliput.load(converted.data) as loaded:
         out = loaded.output.buffer()
         found = []
-        for image in TEST.images:
+        for image in TEST.samples:
             loaded.infer(image, out=out)
             found.append(int(np.frombuffer(out, np.int8).argmax()))
     assert np.mean(np.array(found) == expected) > 0.95
-    assert np.mean(np.array(found) == TEST.labels) > 0.9
+    assert np.mean(np.array(found) == TEST.classes) > 0.9
 
 
 def test_augmented_networks_are_wider_in_their_blocks_only() -> None:

@@ -107,7 +107,7 @@ def test_errors(
 def test_data_that_does_not_fit(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = small_samples(10)
     for arrays, words in (
-        ({"x": data.samples}, "x and y are needed"),
+        ({"x": data.samples}, "the number of each one's class, are needed"),
         ({"x": data.samples[:, :5], "y": data.classes}, f"[samples, {SIDE}, {SIDE}, 3]"),
         ({"x": data.samples, "y": data.classes + 1}, "classes 0 to 2"),
     ):

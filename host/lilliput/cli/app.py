@@ -119,7 +119,7 @@ def _add_convert(commands: Commands) -> None:
         "--int4",
         action="store_true",
         help="store the weights of as many layers in four bits as accuracy allows, as --calibrate "
-        "shows; of an int8 model, too. Classes in a .npz file's array `labels` make that accuracy "
+        "shows; of an int8 model, too. Classes in a .npz file's array `y` make that accuracy "
         "on them, else the answers that stay the same",
     )
     command.add_argument(
@@ -492,7 +492,7 @@ def _add_search(commands: Commands) -> None:
         type=Path,
         required=True,
         help="a folder with one folder of images for each class (or two such, train and test), or "
-        "a .npz file with images and labels (and test_images, test_labels, classes)",
+        "a .npz file with x and y (and x_test, y_test, classes)",
     )
     command.add_argument("-o", "--output", metavar="BEST.lil", type=Path, required=True)
     _add_board(command)

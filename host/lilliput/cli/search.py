@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
         budget = board_budget(
             options.board, sram=options.sram, flash=options.flash, latency_ms=options.latency
         )
-        base = space_for(data.size, data.channels, len(data.classes))
+        base = space_for(data.size, data.channels, len(data.names))
         folder = options.folder or options.output.with_suffix(".search")
         with workers(options.processes, options.cluster) as over:
             outcome = search(
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     pareto = options.output.with_suffix(".pareto.json")
     write_atomically(pareto, json.dumps(found, indent=1).encode())
     page = options.output.with_suffix(".html")
-    write_atomically(page, report(outcome, budget, data.classes).encode())
+    write_atomically(page, report(outcome, budget, data.names).encode())
     if options.json:
         print(json.dumps(found))
         return

@@ -1,63 +1,49 @@
-"""Labelled images for a search: a folder for each class, or arrays in a `.npz` file."""
+"""What a search learns from and is judged by: labelled square images, in three parts."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..samples import IMAGE_SUFFIXES, pixels
+from ..labelled import Labelled, list_class_folders, read_arrays
+from ..samples import pixels
 
 _MOST_PIXELS = 224
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Images uint8[n, size, size, 1 or 3] and their classes int32[n]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def part(self, chosen: np.ndarray) -> Labelled:
-        """Those with these numbers."""
-        return Labelled(self.images[chosen], self.labels[chosen])
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """What a search learns from, chooses by, and is judged by in the end. `validation` is no part
-    of `training`; the search never looks at `test`."""
+    """What a search learns from, chooses by, and is judged by in the end: images
+    uint8[n, size, size, 1 or 3]. `validation` is no part of `training`; the search never looks at
+    `test`. `names` of the classes."""
 
     training: Labelled
     validation: Labelled
     test: Labelled
-    classes: tuple[str, ...]
+    names: tuple[str, ...]
 
     @property
     def size(self) -> int:
         """Height and width of the images."""
-        return int(self.training.images.shape[1])
+        return int(self.training.samples.shape[1])
 
     @property
     def channels(self) -> int:
-        return int(self.training.images.shape[3])
+        return int(self.training.samples.shape[3])
 
     def at(self, size: int) -> Dataset:
         """The same images at another size, scaled bilinearly."""
         parts = [resized(each, size) for each in (self.training, self.validation, self.test)]
-        return Dataset(parts[0], parts[1], parts[2], self.classes)
+        return Dataset(parts[0], parts[1], parts[2], self.names)
 
 
 def resized(labelled: Labelled, size: int) -> Labelled:
     """The images scaled bilinearly, as `lilliput run` scales photographs."""
-    images = labelled.images
+    images = labelled.samples
     if images.shape[1] == size:
         return labelled
     grey = images.shape[3] == 1
@@ -66,7 +52,7 @@ def resized(labelled: Labelled, size: int) -> Labelled:
         picture = Image.fromarray(image[..., 0] if grey else image)
         small = picture.resize((size, size), Image.Resampling.BILINEAR)
         made[index] = np.asarray(small, np.uint8).reshape(made.shape[1:])
-    return Labelled(made, labelled.labels)
+    return Labelled(made, labelled.classes, labelled.names)
 
 
 def read_dataset(
@@ -78,105 +64,73 @@ def read_dataset(
     seed: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
-    """A dataset from a folder or a `.npz` file.
+    """A dataset from a folder or a `.npz` file, as `lilliput.labelled` describes them.
 
-    A folder has one folder of images for each class, or two such folders named "train" and "test".
-    A file has "images" uint8[n, size, size, 1 or 3] (or [n, size, size]) and "labels" [n], and,
-    where there are, "test_images", "test_labels" and "classes". Without a test part, a share of the
-    data is kept for it. validation, test: shares kept from training. most: of the images to train
-    with, a fixed subset.
+    A folder may also have two such folders in it, named "train" and "test". Arrays are
+    uint8[n, size, size, 1 or 3] (or [n, size, size]). Without a test part, a share of the data is
+    kept for it. validation, test: shares kept from training. most: of the images to train with, a
+    fixed subset.
 
     Raises OSError when nothing is there, ValueError when it is no such data.
     """
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such data")
     if source.is_dir():
-        known, tested, classes = _read_folder(source, progress)
+        known, tested = _read_folders(source, progress)
     else:
-        known, tested, classes = _read_file(source)
+        known, tested = _read_file(source)
     order = np.random.default_rng(seed).permutation(len(known))
     kept = [round(share * len(known)) for share in (0.0 if tested else test, validation)]
-    if min(len(known) - sum(kept), kept[1]) < len(classes):
-        raise ValueError(f"{source} has {len(known)} images of {len(classes)} classes: too few")
+    if min(len(known) - sum(kept), kept[1]) < len(known.names):
+        raise ValueError(f"{source} has {len(known)} images of {len(known.names)} classes: too few")
     parts = np.split(order, np.cumsum(kept))
     training = parts[2] if most is None else parts[2][:most]
     return Dataset(
-        known.part(training), known.part(parts[1]), tested or known.part(parts[0]), classes
+        known.part(training), known.part(parts[1]), tested or known.part(parts[0]), known.names
     )
 
 
-def _read_file(path: Path) -> tuple[Labelled, Labelled | None, tuple[str, ...]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
-    known = _labelled(path, arrays, "")
-    tested = _labelled(path, arrays, "test_") if "test_images" in arrays else None
-    if tested is not None and tested.images.shape[1:] != known.images.shape[1:]:
-        raise ValueError(f"{path}: test_images have another shape than images")
-    count = 1 + max(int(each.labels.max(initial=0)) for each in (known, tested) if each)
-    names = [str(name) for name in arrays.get("classes", [])]
-    if names and len(names) < count:
-        raise ValueError(f"{path}: {len(names)} names in classes, but {count} labels")
-    classes = tuple(names) or tuple(str(number) for number in range(count))
-    return known, tested, classes
+def _read_file(path: Path) -> tuple[Labelled, Labelled | None]:
+    parts = read_arrays(path)
+    known = _square(path, parts[0])
+    tested = None if parts[1] is None else _square(path, parts[1])
+    if tested is not None and tested.samples.shape[1:] != known.samples.shape[1:]:
+        raise ValueError(f"{path}: x_test has images of another shape than x")
+    count = 1 + max(int(each.classes.max(initial=0)) for each in (known, tested) if each)
+    names = known.names or tuple(str(number) for number in range(count))
+    return replace(known, names=names), tested and replace(tested, names=names)
 
 
-def _labelled(path: Path, arrays: dict[str, np.ndarray], prefix: str) -> Labelled:
-    missing = [name for name in ("images", "labels") if prefix + name not in arrays]
-    if missing:
+def _square(path: Path, found: Labelled) -> Labelled:
+    images = found.samples[..., None] if found.samples.ndim == 3 else found.samples
+    is_square = images.ndim == 4 and images.shape[1] == images.shape[2]
+    if images.dtype != np.uint8 or not is_square or images.shape[3] not in (1, 3):
         raise ValueError(
-            f"{path} has no array {prefix + missing[0]!r} (it has {', '.join(arrays) or 'none'}): "
-            "name the arrays images and labels"
-        )
-    images, labels = arrays[prefix + "images"], arrays[prefix + "labels"].reshape(-1)
-    images = images[..., None] if images.ndim == 3 else images
-    square = images.ndim == 4 and images.shape[1] == images.shape[2]
-    if images.dtype != np.uint8 or not square or images.shape[3] not in (1, 3):
-        raise ValueError(
-            f"{path}: {prefix}images are {images.dtype}{list(images.shape)}; square uint8 images "
+            f"{path}: x and x_test are {images.dtype}{list(images.shape)}; square uint8 images "
             "[n, size, size, 1 or 3] are needed"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(images):
-        raise ValueError(f"{path}: {prefix}labels must be {len(images)} whole numbers")
-    if labels.min(initial=0) < 0:
-        raise ValueError(f"{path}: {prefix}labels must not be negative")
-    return Labelled(images, labels.astype(np.int32))
+    return replace(found, samples=images)
 
 
-def _read_folder(
+def _read_folders(
     folder: Path, progress: Callable[[int, int], None]
-) -> tuple[Labelled, Labelled | None, tuple[str, ...]]:
+) -> tuple[Labelled, Labelled | None]:
     splits = folder / "train", folder / "test"
     is_split = all(split.is_dir() for split in splits)
-    roots = splits if is_split else (folder,)
-    classes = sorted(path.name for path in roots[0].iterdir() if path.is_dir())
-    files = [
-        [
-            (path, number)
-            for number, name in enumerate(classes)
-            for path in sorted((root / name).rglob("*"))
-            if path.suffix.lower() in IMAGE_SUFFIXES
-        ]
-        for root in roots
-    ]
-    if len(classes) < 2 or not all(files):
-        raise ValueError(
-            f"{folder} has no images in folders, one for each of at least two classes "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))})"
-        )
-    size, channels = _common_shape([path for path, _ in files[0]])
-    total, done = sum(map(len, files)), 0
+    listed = [list_class_folders(root) for root in (splits if is_split else (folder,))]
+    if is_split and listed[0][0] != listed[1][0]:
+        raise ValueError(f"{folder}: the folders in train and test have different names")
+    size, channels = _common_shape([path for path, _ in listed[0][1]])
+    total, done = sum(len(files) for _, files in listed), 0
     parts: list[Labelled] = []
-    for each in files:
-        images = np.empty((len(each), size, size, channels), np.uint8)
-        for index, (path, _) in enumerate(each):
+    for names, files in listed:
+        images = np.empty((len(files), size, size, channels), np.uint8)
+        for index, (path, _) in enumerate(files):
             images[index] = pixels(path, (1, size, size, channels))
             done += 1
             progress(done, total)
-        parts.append(Labelled(images, np.array([number for _, number in each], np.int32)))
-    return parts[0], parts[1] if is_split else None, tuple(classes)
+        parts.append(Labelled(images, np.array([n for _, n in files], np.int64), names))
+    return parts[0], parts[1] if is_split else None
 
 
 def _common_shape(paths: list[Path]) -> tuple[int, int]:

@@ -18,8 +18,9 @@ import numpy as np
 
 from ..boards.memory import Room
 from ..conversion import Conversion, convert, write_atomically
+from ..labelled import Labelled
 from .budget import Accountant, Budget
-from .dataset import Dataset, Labelled
+from .dataset import Dataset
 from .evolution import Candidate, Evolved, Settings, evolve
 from .judge import Judge
 from .keras_network import keras_network
@@ -140,7 +141,7 @@ def _claim(
     spaces: list[Space] | None,
 ) -> None:
     """Writes down what is searched for, or checks that it is what was."""
-    digest = hashlib.sha256(data.training.images.tobytes() + data.training.labels.tobytes())
+    digest = hashlib.sha256(data.training.samples.tobytes() + data.training.classes.tobytes())
     identity = {
         "data": digest.hexdigest(),
         "space": base.as_json(),
@@ -206,9 +207,9 @@ def _search_space(
     judge = Judge(
         space,
         weights,
-        small.training.images[: options.calibrating],
-        small.validation.images[: options.judged],
-        small.validation.labels[: options.judged],
+        small.training.samples[: options.calibrating],
+        small.validation.samples[: options.judged],
+        small.validation.classes[: options.judged],
     )
     evolved = evolve(
         space, Accountant(budget), judge, options.evolution, own, over=over,
@@ -271,7 +272,7 @@ def finish(
         augment=options.augment,
         progress=lambda done, total: progress("train the network", done, total),
     )  # fmt: skip
-    calibration = floats(data.training.images[: 4 * options.calibrating])
+    calibration = floats(data.training.samples[: 4 * options.calibrating])
     _, averages = logits_of(part, network, calibration)
     float_accuracy = _float_accuracy(network, part, averages, data.test)
     model = QuantizedNetwork(network, folded(part, averages))
@@ -287,7 +288,7 @@ def finish(
         calibrate=calibration[: options.calibrating],
         sram=sram,
         room=room,
-        labels=data.classes,
+        labels=data.names,
         input_range=_PIXELS,
         equalize=False,
         bias_correction=False,
@@ -302,7 +303,7 @@ def int8_accuracy(model: bytes, test: Labelled) -> float:
     right = 0
     with lilliput.load(model) as loaded:
         scores = loaded.output.buffer()
-        for image, label in zip(test.images, test.labels, strict=True):
+        for image, label in zip(test.samples, test.classes, strict=True):
             loaded.infer(image, out=scores)
             right += int(np.frombuffer(scores, np.int8).argmax()) == label
     return right / len(test)
@@ -311,13 +312,13 @@ def int8_accuracy(model: bytes, test: Labelled) -> float:
 def _float_accuracy(network: Network, part: Any, averages: Any, test: Labelled) -> float:
     right = 0
     for begin in range(0, len(test), 250):
-        images = floats(test.images[begin : begin + 250])
+        images = floats(test.samples[begin : begin + 250])
         logits, _ = logits_of(part, network, images, averages)
-        right += int(np.sum(logits.argmax(axis=1) == test.labels[begin : begin + 250]))
+        right += int(np.sum(logits.argmax(axis=1) == test.classes[begin : begin + 250]))
     return right / len(test)
 
 
 def _joined(one: Labelled, other: Labelled) -> Labelled:
     return Labelled(
-        np.concatenate([one.images, other.images]), np.concatenate([one.labels, other.labels])
+        np.concatenate([one.samples, other.samples]), np.concatenate([one.classes, other.classes])
     )

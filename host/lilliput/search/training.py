@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from ..conversion import write_atomically
-from .dataset import Labelled
+from ..labelled import Labelled
 from .named_weights import NamedWeights, Weights
 from .network import Network
 from .space import Space
@@ -91,8 +91,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Any:
         batch = self.schedule.batch
         chosen = np.resize(self.order, max(batch, len(self.order)))[index * batch :][:batch]
-        images = self._augmented(self.data.images[chosen], self._generator(str(index)))
-        labels = self.data.labels[chosen]
+        images = self._augmented(self.data.samples[chosen], self._generator(str(index)))
+        labels = self.data.classes[chosen]
         if self.draw is None:
             return floats(images), labels
         codes = self.draw(random.Random(f"{self.seed} {index}"))

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..format.writer import write
+from ..labelled import Labelled
 from ..planner import Plan, Schedule, plan
 from ..program import Program
 from ..runtime.model import Model
 from ..runtime.train import Trainer, cosine
 from .backward import Options, training_program
-from .data import Labelled
 from .exponents import calibrate
 from .scheme import Scheme
 

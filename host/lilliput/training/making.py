@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..conversion import Progress, import_int8, written
+from ..labelled import Labelled
 from ..lower import lower
 from ..passes.simplify import simplify
 from ..planner import BudgetError
 from ..program import Program
 from .backward import Options
 from .classifier import replace_classifier
-from .data import Labelled, read_labelled
+from .data import read_labelled
 from .exponents import calibrate
 from .planning import TrainingPlan, plan_training
 from .scheme import Scheme
@@ -46,29 +47,17 @@ def read_material(
 ) -> Material:
     """Reads a model and labelled data. A float model is quantised with that data.
 
-    model: as for `conversion.convert`. data: see `data.read_labelled`. Errors as those two.
+    model: as for `conversion.convert`. data: see `lilliput.labelled`. Errors as those two.
     """
     if not data.exists():
         raise FileNotFoundError(f"{data}: no such data")
-    imported = import_int8(
-        model, calibrate=_inputs(data), input_range=input_range, progress=progress
-    )
+    imported = import_int8(model, calibrate=data, input_range=input_range, progress=progress)
     graph = simplify(replace_classifier(imported.graph, classes, seed=seed))
     program = lower(graph)
     used_range = imported.input_range or (0.0, 1.0)
     labelled = read_labelled(data, program.inputs[0], classes, used_range)
     warnings = tuple(text for text in imported.warnings if "was not used" not in text)
     return Material(program, labelled, imported.source, used_range, warnings)
-
-
-def _inputs(data: Path) -> Path | np.ndarray:
-    """The data without its labels."""
-    if data.is_dir():
-        return data
-    with np.load(data, allow_pickle=False) as archive:
-        if "x" not in archive.files:
-            raise ValueError(f"{data} holds {archive.files}: x and y are needed")
-        return np.asarray(archive["x"])
 
 
 def plan_scheme(
