@@ -4,6 +4,8 @@
 
 #if LIL_TRAINING
 
+#define CHANNELS_AT_ONCE 8
+
 /* The windows that cover the pixel at column x. */
 typedef struct cover {
     lil_span rows;
@@ -55,27 +57,6 @@ static int32_t share(const lil_call *call, int32_t row, int32_t column) {
     return (window->kernel_height * window->kernel_width * 256 + pixels / 2) / pixels;
 }
 
-void lil_pool_gradient(const lil_call *call) {
-    const lil_gradient *gradient = &call->op.parameters.gradient;
-    lil_clamp_count count = {gradient->limit, 0};
-    int16_t *out = (int16_t *)(void *)call->out;
-    for (uint32_t x = 0; x < call->pixels; x++) {
-        cover windows = find_cover(call, x);
-        for (uint32_t c = 0; c < call->output.channels; c++) {
-            uint32_t sum = 0;
-            for (int32_t row = windows.rows.first; row < windows.rows.end; row++) {
-                for (int32_t column = windows.columns.first; column < windows.columns.end;
-                     column++) {
-                    int32_t value = gradient_at(call, row, column)[c];
-                    sum += (uint32_t)value * (uint32_t)share(call, row, column);
-                }
-            }
-            *out++ = lil_clamp_value(&count, lil_round_shift((int32_t)sum, gradient->shift));
-        }
-    }
-    call->training->saturated += count.saturated;
-}
-
 /* Whether the pixel at row y, column x is the first maximum of a window, in channel c. */
 static bool is_first_maximum(const lil_call *call, int32_t row, int32_t column, int32_t x,
                              uint32_t c) {
@@ -96,26 +77,49 @@ static bool is_first_maximum(const lil_call *call, int32_t row, int32_t column, 
     return true;
 }
 
-void lil_max_pool_gradient(const lil_call *call) {
+/* What the windows over the pixel at column x give to `count` channels from `first` on. */
+static void gather(const lil_call *call, uint32_t x, uint32_t first, uint32_t count,
+                   bool is_maximum, int32_t *sums) {
+    cover windows = find_cover(call, x);
+    for (int32_t row = windows.rows.first; row < windows.rows.end; row++) {
+        for (int32_t column = windows.columns.first; column < windows.columns.end; column++) {
+            uint32_t factor = is_maximum ? 1 : (uint32_t)share(call, row, column);
+            const int16_t *gradient = gradient_at(call, row, column) + first;
+            for (uint32_t k = 0; k < count; k++) {
+                if (!is_maximum || is_first_maximum(call, row, column, (int32_t)x, first + k)) {
+                    uint32_t part = factor * (uint32_t)(int32_t)gradient[k];
+                    sums[k] = lil_wrapping_sum(sums[k], (int32_t)part);
+                }
+            }
+        }
+    }
+}
+
+static inline void spread_gradient(const lil_call *call, bool is_maximum) {
     const lil_gradient *gradient = &call->op.parameters.gradient;
     lil_clamp_count count = {gradient->limit, 0};
     int16_t *out = (int16_t *)(void *)call->out;
+    uint32_t channels = call->output.channels;
     for (uint32_t x = 0; x < call->pixels; x++) {
-        cover windows = find_cover(call, x);
-        for (uint32_t c = 0; c < call->output.channels; c++) {
-            int32_t sum = 0;
-            for (int32_t row = windows.rows.first; row < windows.rows.end; row++) {
-                for (int32_t column = windows.columns.first; column < windows.columns.end;
-                     column++) {
-                    if (is_first_maximum(call, row, column, (int32_t)x, c)) {
-                        sum = lil_wrapping_sum(sum, gradient_at(call, row, column)[c]);
-                    }
-                }
+        for (uint32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
+            uint32_t left = channels - first;
+            uint32_t some = left < CHANNELS_AT_ONCE ? left : CHANNELS_AT_ONCE;
+            int32_t sums[CHANNELS_AT_ONCE] = {0};
+            gather(call, x, first, some, is_maximum, sums);
+            for (uint32_t k = 0; k < some; k++) {
+                *out++ = lil_clamp_value(&count, lil_round_shift(sums[k], gradient->shift));
             }
-            *out++ = lil_clamp_value(&count, lil_round_shift(sum, gradient->shift));
         }
     }
     call->training->saturated += count.saturated;
+}
+
+void lil_pool_gradient(const lil_call *call) {
+    spread_gradient(call, false);
+}
+
+void lil_max_pool_gradient(const lil_call *call) {
+    spread_gradient(call, true);
 }
 
 #endif
