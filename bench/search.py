@@ -35,7 +35,7 @@ from lilliput.search.parallel import workers
 from lilliput.search.pipeline import Options, finish, search
 from lilliput.search.space import MULTIPLIERS, Space, pairs, resolutions, space_for
 from lilliput.search.spaces import SpaceScore, rank_spaces
-from lilliput.search.training import Schedule, make_repeatable
+from lilliput.search.training import make_repeatable
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENT = REPOSITORY / "docs" / "search.md"
@@ -289,17 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=DOCUMENT)
     given = parser.parse_args(arguments)
 
-    def epochs(schedule: Schedule) -> Schedule:
-        return replace(schedule, epochs=max(1, round(schedule.epochs * given.effort)))
-
-    usual = Options()
     options = replace(
-        usual,
+        Options().with_effort(given.effort),
         samples=given.samples,
-        largest=epochs(usual.largest),
-        together=epochs(usual.together),
-        final=epochs(usual.final),
-        tuned=epochs(usual.tuned),
         evolution=Settings(population=given.population, generations=given.generations),
     )
     spaces = pairs(space_for(28, 1, 10), given.image or resolutions(28), MULTIPLIERS)

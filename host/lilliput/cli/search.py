@@ -12,7 +12,6 @@ from .console import plain_table, progress_bars, quiet_libraries, size_text, wid
 
 if TYPE_CHECKING:
     from ..search.pipeline import Options, Outcome
-    from ..search.training import Schedule
 
 
 def run(options: argparse.Namespace) -> None:
@@ -64,18 +63,9 @@ def _settings(options: argparse.Namespace) -> Options:
     from ..search.evolution import Settings
     from ..search.pipeline import Options
 
-    usual = Options()
-
-    def scaled(schedule: Schedule) -> Schedule:
-        return replace(schedule, epochs=max(1, round(schedule.epochs * options.effort)))
-
     return replace(
-        usual,
+        Options().with_effort(options.effort),
         spaces=options.spaces,
-        largest=scaled(usual.largest),
-        together=scaled(usual.together),
-        final=scaled(usual.final),
-        tuned=scaled(usual.tuned),
         evolution=Settings(
             population=options.population, generations=options.generations, seed=options.seed
         ),

@@ -69,6 +69,20 @@ class Options:
     augment: float = 1.0
     seed: int = 1
 
+    def with_effort(self, factor: float) -> Options:
+        """So many times the epochs, at least one of each training."""
+
+        def scaled(schedule: Schedule) -> Schedule:
+            return dataclasses.replace(schedule, epochs=max(1, round(schedule.epochs * factor)))
+
+        return dataclasses.replace(
+            self,
+            largest=scaled(self.largest),
+            together=scaled(self.together),
+            final=scaled(self.final),
+            tuned=scaled(self.tuned),
+        )
+
 
 @dataclass(frozen=True)
 class Searched:
