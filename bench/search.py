@@ -300,6 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kilobytes in given.budget or BUDGETS:
         lines += _rows(experiment, kilobytes)
     lines += _correlation(experiment, (given.budget or list(BUDGETS))[0])
+    lines += _planner_cost(experiment, given.budget or list(BUDGETS))
     write_atomically(given.output, "\n".join(lines).encode() + b"\n")
     print("\n".join(lines))
 
@@ -327,6 +328,27 @@ def _rows(experiment: Experiment, kilobytes: int) -> list[str]:
         f"| {each.arena_bytes:,} | {each.flash_bytes:,} | {each.macs:,} "
         f"| {each.seconds / 60:.1f} | {each.what} |"
         for name, each in found.items()
+    ]
+
+
+def _planner_cost(experiment: Experiment, budgets: Sequence[int]) -> list[str]:
+    """Processor time of planning networks of all spaces, none of them twice."""
+    lines = []
+    for kilobytes in budgets:
+        dice = random.Random(kilobytes)
+        drawn = {space.network(space.sample(dice)) for space in experiment.spaces for _ in range(2)}
+        accountant = Accountant(experiment.budget(kilobytes))
+        started = time.process_time()
+        fitting = sum(accountant.cost(network) is not None for network in drawn)
+        cost = 1000 * (time.process_time() - started) / len(drawn)
+        lines.append(
+            f"- {kilobytes} KB: {cost:.0f} ms a network ({len(drawn)} networks, {fitting} fit)"
+        )
+    return [
+        "",
+        "Processor time of the planner for a candidate that was not planned before:",
+        "",
+        *lines,
     ]
 
 

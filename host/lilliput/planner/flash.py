@@ -50,8 +50,9 @@ def step_reads(program: Program, step: Step, calls: int) -> int:
 
 def least_calls(program: Program, step: Step, times: np.ndarray) -> int:
     """Kernel calls of a step whose rows are computed in the sweeps `times`, if no ring wraps."""
-    is_merged = merges_rows(program, step)
-    return 1 + int(np.count_nonzero(np.diff(times))) if is_merged else len(times)
+    if not merges_rows(program, step):
+        return len(times)
+    return 1 + int(np.count_nonzero(times[1:] != times[:-1]))
 
 
 def merges_rows(program: Program, step: Step) -> bool:

@@ -17,7 +17,7 @@ from .flash import least_calls, merges_rows, step_reads
 from .packing import align, overlap_saving
 from .plan import Segment
 from .residency import constants_bytes
-from .timing import Timing, least_distance, ring, segment_timing
+from .timing import Timing, least_distance, ring
 
 _BEGINS_SEGMENT = frozenset({"INPUT", "CROSS_ENTROPY", "SQUARED_ERROR"})  # an inference ends there
 
@@ -123,7 +123,7 @@ def search(
         if flow.program.steps[first].kind == "INPUT" and not streams_input:
             continue
         for index in range(first + 1, growth.most_end):
-            candidate = growth.add(index)
+            candidate = growth.add(index, limit)
             if growth.kept + growth.lasting > limit:
                 break
             if candidate.bytes <= limit:
@@ -190,14 +190,7 @@ class _Growth:
         self.calls = 0
         self.outputs: set[int] = set()  # maps of the segment that are held whole
         self.savings: dict[tuple[int, int], int] = {}
-        self._timing: Timing | None = None
-
-    @property
-    def timing(self) -> Timing:
-        """Times of the steps from the first on."""
-        if self._timing is None:
-            self._timing = segment_timing(self.flow, self.first, self.most_end)
-        return self._timing
+        self.timing = Timing(flow, first)
 
     @property
     def most_end(self) -> int:
@@ -208,11 +201,13 @@ class _Growth:
                 return index
         return len(blocked_until)
 
-    def add(self, index: int) -> Candidate:
-        """Appends step `index`; returns the segment so far."""
+    def add(self, index: int, limit: int | None = None) -> Candidate:
+        """Appends step `index`; returns the segment so far. Of one that cannot be within `limit`
+        the bytes are an upper bound."""
         flow = self.flow
         program = flow.program
         step = program.steps[index]
+        self.timing.add_step()
         if flow.producer.get(root := program.root(step.output)) == index:
             self.whole += self.fixed.sizes[root]
         if root == step.output:
@@ -238,7 +233,9 @@ class _Growth:
             self.flash += step_reads(program, step, calls)
             self.calls += calls
             flash, calls = self.flash, self.calls
-        return Candidate(self.first, index + 1, total - self._saving(index), flash, calls)
+        if limit is None or total - self._most_saving(index) <= limit:
+            total -= self._saving(index)
+        return Candidate(self.first, index + 1, total, flash, calls)
 
     def _close_rings(self, index: int) -> None:
         """Maps that step `index` is the last to read become rings."""
@@ -257,6 +254,14 @@ class _Growth:
                 self.passing[writer : index + 1] += align(rows * feature_map.row_bytes)
             else:
                 self.lasting += align(rows * feature_map.row_bytes)
+
+    def _most_saving(self, index: int) -> int:
+        """A bound of what `_saving` finds, from sizes alone."""
+        sizes = self.fixed.sizes
+        dying = max(
+            (sizes[source] for source, last in self.dying.items() if last <= index), default=0
+        )
+        return min(dying, max((sizes[output] for output in self.outputs), default=0))
 
     def _saving(self, index: int) -> int:
         """The most that one output saves by lying over an input that dies in the segment."""

@@ -8,7 +8,7 @@ the same step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,49 +23,62 @@ ELEMENTWISE = frozenset(
 _INPUT_GRADIENTS = frozenset({"CONVOLUTION_GRADIENT", "DEPTHWISE_GRADIENT"})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Timing:
-    """Times of a segment's steps from `first` on.
+    """Times of a segment's steps from `first` on, of as many as have been added.
 
     `calls[k]` is the time of each call of step first + k (one an output row; for a sink, one an
     input row), `outputs[k]` the time at which each of its output rows exists, and
-    `rows_per_sweep[k]` its limit.
+    `rows_per_sweep[k]` its limit. `pace`: sweeps that the slowest pacing step takes.
     """
 
+    flow: Dataflow
     first: int
-    rows_per_sweep: tuple[int, ...]
-    calls: tuple[np.ndarray, ...]
-    outputs: tuple[np.ndarray, ...]
+    rows_per_sweep: list[int] = field(default_factory=list)
+    calls: list[np.ndarray] = field(default_factory=list)
+    outputs: list[np.ndarray] = field(default_factory=list)
+    pace: int = 1
+
+    def add_step(self) -> None:
+        """Adds the next step.
+
+        A step that reads nothing of its own segment paces it, with one row a sweep or, for an
+        input, perhaps more; the others may compute as many rows as they need to keep up (more than
+        one after an upsampling). A gradient that reads weights which the segment may change has no
+        limit: what it can compute it computes before they change.
+        """
+        flow, program = self.flow, self.flow.program
+        index = self.first + len(self.calls)
+        step = program.steps[index]
+        local = [use for use in flow.uses[index] if flow.producer.get(use.tensor, -1) >= self.first]
+        count = call_count(program, step)
+        limit = -(-count // self.pace) if local else _rows_at_a_time(flow, step)
+        if not local:
+            self.pace = max(self.pace, -(-count // limit))
+        if step.is_training and step.trains_weights and step.kind in _INPUT_GRADIENTS:
+            limit = count
+        times = _limited(np.maximum.accumulate(self._ready(local, count)), limit)
+        self.rows_per_sweep.append(limit)
+        self.calls.append(times)
+        height = program.tensors[step.output].height
+        self.outputs.append(np.full(height, times[-1]) if step.is_sink else times)
+
+    def _ready(self, local: list[Use], count: int) -> np.ndarray:
+        """The sweep in which the inputs of each call exist."""
+        ready = np.zeros(count, np.int64)
+        for use in local:
+            written = self.outputs[self.flow.producer[use.tensor] - self.first]
+            exists = written[np.maximum(use.last, 0)]
+            np.maximum(ready, np.where(use.last >= 0, exists, 0), out=ready)
+        return ready
 
 
 def segment_timing(flow: Dataflow, first: int, end: int) -> Timing:
-    """Times of the steps `first` to `end` (exclusive) when they run as one segment.
-
-    A step that reads nothing of its own segment paces it, with one row a sweep or, for an input,
-    perhaps more; the others may compute as many rows as they need to keep up (more than one after
-    an upsampling). A gradient that reads weights which the segment may change has no limit: what
-    it can compute it computes before they change.
-    """
-    program = flow.program
-    limits: list[int] = []
-    calls: list[np.ndarray] = []
-    outputs: list[np.ndarray] = []
-    pace = 1  # sweeps that the slowest pacing step takes
-    for index in range(first, end):
-        step = program.steps[index]
-        local = [use for use in flow.uses[index] if flow.producer.get(use.tensor, -1) >= first]
-        count = call_count(program, step)
-        limit = -(-count // pace) if local else _rows_at_a_time(flow, step)
-        if not local:
-            pace = max(pace, -(-count // limit))
-        if step.is_training and step.trains_weights and step.kind in _INPUT_GRADIENTS:
-            limit = count
-        times = _limited(np.maximum.accumulate(_ready(flow, first, outputs, local, count)), limit)
-        limits.append(limit)
-        calls.append(times)
-        height = program.tensors[step.output].height
-        outputs.append(np.full(height, times[-1]) if step.is_sink else times)
-    return Timing(first, tuple(limits), tuple(calls), tuple(outputs))
+    """Times of the steps `first` to `end` (exclusive) when they run as one segment."""
+    timing = Timing(flow, first)
+    for _ in range(first, end):
+        timing.add_step()
+    return timing
 
 
 def _rows_at_a_time(flow: Dataflow, step: Step) -> int:
@@ -80,21 +93,13 @@ def _rows_at_a_time(flow: Dataflow, step: Step) -> int:
     return edge.step if is_exact else 1
 
 
-def _ready(
-    flow: Dataflow, first: int, outputs: list[np.ndarray], local: list[Use], count: int
-) -> np.ndarray:
-    """The sweep in which the inputs of each call exist."""
-    ready = np.zeros(count, np.int64)
-    for use in local:
-        exists = outputs[flow.producer[use.tensor] - first][np.maximum(use.last, 0)]
-        np.maximum(ready, np.where(use.last >= 0, exists, 0), out=ready)
-    return ready
-
-
 def _limited(ready: np.ndarray, limit: int) -> np.ndarray:
     """The sweep of each row when at most `limit` rows are computed in one."""
     if limit >= ready.size:
         return ready
+    if limit == 1:
+        steps = np.arange(ready.size)
+        return np.maximum.accumulate(ready - steps) + steps
     times = np.empty_like(ready)
     for phase in range(limit):
         rows = ready[phase::limit]
@@ -121,7 +126,7 @@ def _rows_in_flight(timing: Timing, producer: int, use: Use) -> int:
     """
     produced = timing.outputs[producer - timing.first]
     called = timing.calls[use.step - timing.first]
-    existing = np.searchsorted(produced, called, side="right")
+    existing = produced.searchsorted(called, side="right")
     return max(int((existing - use.first).max()), 1)
 
 
@@ -152,7 +157,7 @@ def least_distance(flow: Dataflow, timing: Timing, writer: int, use: Use) -> int
         return 0
     times = timing.outputs[writer - timing.first]
     called = timing.calls[use.step - timing.first]
-    needed = use.least_from[np.searchsorted(called, times, side="left")]
+    needed = use.least_from[called.searchsorted(times, side="left")]
     ends = np.arange(1, output.height + 1) * output.row_bytes
     distance = int((ends - needed * source.row_bytes).max())
     return min(max(distance, 0), output.bytes)
