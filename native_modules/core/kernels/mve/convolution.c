@@ -145,7 +145,7 @@ static void multiply_few(const lil_channels *channels, const patches *in, const 
 static void multiply(const lil_call *call, const lil_channels *channels, patches *in,
                      const group *outputs, int8_t *out, uint32_t pixel_step) {
     int32_t sums[4 * LIL_RUN_PIXELS];
-    lil_narrowing narrowing = lil_make_narrowing(call, pixel_step);
+    lil_narrowing narrowing = lil_make_narrowing(call, channels, pixel_step);
     uint32_t taps = in->part_count * in->taps;
     out += outputs->first_channel;
     for (uint32_t left = in->pixels; left > 0;) {

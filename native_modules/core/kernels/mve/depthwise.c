@@ -22,31 +22,32 @@ typedef struct rows {
     uint32_t count;
 } rows;
 
-static rows find_rows(const lil_call *call, const int8_t *weights) {
+static void find_rows(const lil_call *call, const int8_t *weights, rows *result) {
     const lil_source *source = &call->sources[0];
     const lil_window *window = &call->op.parameters.window;
-    rows result;
-    result.inside = 0;
-    result.count = window->kernel_height;
-    uint32_t outside = result.count;
+    lil_row_walk walk = lil_walk_rows(source, window->dilation_height);
+    result->inside = 0;
+    result->count = window->kernel_height;
+    uint32_t outside = result->count;
     for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
-        const int8_t *row =
-            lil_row(source, source->first + (int32_t)(ky * window->dilation_height));
-        uint32_t index = row != NULL ? result.inside++ : --outside;
-        result.inputs[index] = row;
-        result.weights[index] = weights;
+        const int8_t *row = lil_next_row(&walk, window->dilation_height);
+        uint32_t index = row != NULL ? result->inside++ : --outside;
+        result->inputs[index] = row;
+        result->weights[index] = weights;
         weights += window->kernel_width * call->output.channels;
     }
-    return result;
 }
 
-/* Four words of one row, or of `fill` where `mask` has none. */
-LIL_INLINE uint8x16_t load_words(const int8_t *row, uint32x4_t offsets, bool is_whole,
-                                 mve_pred16_t mask, uint8x16_t fill) {
+/* Four words of one row. */
+LIL_INLINE uint8x16_t load_words(const int8_t *row, uint32x4_t offsets) {
     const uint32_t *words = (const uint32_t *)(const void *)row;
-    if (is_whole) {
-        return vreinterpretq_u8_u32(vldrwq_gather_offset_u32(words, offsets));
-    }
+    return vreinterpretq_u8_u32(vldrwq_gather_offset_u32(words, offsets));
+}
+
+/* The same, of `fill` where `mask` has none. */
+LIL_INLINE uint8x16_t load_some_words(const int8_t *row, uint32x4_t offsets, mve_pred16_t mask,
+                                      uint8x16_t fill) {
+    const uint32_t *words = (const uint32_t *)(const void *)row;
     return vpselq_u8(vreinterpretq_u8_u32(vldrwq_gather_offset_z_u32(words, offsets, mask)), fill,
                      mask);
 }
@@ -81,19 +82,19 @@ LIL_INLINE void interleave_rows(const int8_t *const *inputs, uint32_t loaded, ui
     const int8_t *row2 = inputs[loaded > 2 ? 2 : 0];
     const int8_t *row3 = inputs[loaded > 3 ? 3 : 0];
     for (uint32_t groups = count / 4; groups != 0; groups--) {
-        uint8x16_t a = load_words(row0, offsets, true, 0, fills);
-        uint8x16_t b = loaded > 1 ? load_words(row1, offsets, true, 0, fills) : fills;
-        uint8x16_t c = loaded > 2 ? load_words(row2, offsets, true, 0, fills) : fills;
-        uint8x16_t d = loaded > 3 ? load_words(row3, offsets, true, 0, fills) : fills;
+        uint8x16_t a = load_words(row0, offsets);
+        uint8x16_t b = loaded > 1 ? load_words(row1, offsets) : fills;
+        uint8x16_t c = loaded > 2 ? load_words(row2, offsets) : fills;
+        uint8x16_t d = loaded > 3 ? load_words(row3, offsets) : fills;
         offsets = vaddq_n_u32(offsets, 4 * channels);
         out = store_interleaved(out, a, b, c, d);
     }
     if (count % 4 != 0) {
         mve_pred16_t mask = vctp32q(count % 4);
-        uint8x16_t a = load_words(row0, offsets, false, mask, fills);
-        uint8x16_t b = loaded > 1 ? load_words(row1, offsets, false, mask, fills) : fills;
-        uint8x16_t c = loaded > 2 ? load_words(row2, offsets, false, mask, fills) : fills;
-        uint8x16_t d = loaded > 3 ? load_words(row3, offsets, false, mask, fills) : fills;
+        uint8x16_t a = load_some_words(row0, offsets, mask, fills);
+        uint8x16_t b = loaded > 1 ? load_some_words(row1, offsets, mask, fills) : fills;
+        uint8x16_t c = loaded > 2 ? load_some_words(row2, offsets, mask, fills) : fills;
+        uint8x16_t d = loaded > 3 ? load_some_words(row3, offsets, mask, fills) : fills;
         store_interleaved(out, a, b, c, d);
     }
 }
@@ -334,39 +335,184 @@ static __attribute__((noinline)) void dot_blocks(const layout *plan, uint32_t x,
     }
 }
 
+/* How the windows of 3x3 of a part of a row are laid out and read. */
+typedef struct block_3x3 {
+    const int8_t *weights[3]; /* rows of the window */
+    int8_t *laid_weights;
+    const int8_t *inputs[3]; /* column 0 of the rows inside of the map */
+    int8_t *groups;          /* where columns inside of the map are laid out, in fours */
+    int8_t *last_group;      /* the last four of them; it may overlap */
+    uint32_t groups_before;  /* the last one */
+    const int8_t *windows;   /* laid out, of the first pixel */
+    uint32_t window_step;    /* bytes to the next pixel's */
+    uint32_t group_step;     /* bytes of four columns of the inputs */
+    int32_t fill;            /* of rows outside of the map */
+    uint32_t weight_offsets[4]; /* of four columns, in bytes; the fourth one is the third */
+    uint32_t group_offsets[4];
+    uint32_t last_offsets[4];
+} block_3x3;
+
+/* Whether this is the usual case: 3x3, read as words, with four columns inside of the map, so that
+ * nothing is decided channel by channel. */
+static bool is_block_3x3(const lil_call *call, const layout *plan, const rows *window_rows,
+                         const span *columns, uint32_t pixels) {
+    return window_rows->count == 3 && call->op.parameters.window.kernel_width == 3 &&
+           plan->is_aligned && plan->has_aligned_weights && window_rows->inside > 0 &&
+           columns->begin + 4 <= columns->end && pixels <= LIL_PIXEL_SUMS / 4;
+}
+
+static block_3x3 plan_block_3x3(const lil_call *call, const layout *plan, const rows *window_rows,
+                                const span *columns) {
+    uint32_t channels = call->output.channels;
+    uint32_t inside = columns->end - columns->begin;
+    uint32_t first = (uint32_t)(columns->left + (int32_t)columns->begin) * channels;
+    block_3x3 block;
+    for (uint32_t i = 0; i < 3; i++) {
+        block.weights[i] = window_rows->weights[i];
+        block.inputs[i] = window_rows->inputs[i];
+    }
+    block.laid_weights = plan->weights;
+    block.groups = plan->inputs + columns->begin * LIL_COLUMN_BYTES;
+    block.last_group = block.groups + (inside - 4) * LIL_COLUMN_BYTES;
+    block.groups_before = (inside - 1) / 4;
+    block.windows = plan->inputs;
+    block.window_step = plan->step * LIL_COLUMN_BYTES;
+    block.group_step = 4 * channels;
+    block.fill = call->sources[0].tensor.zero_point;
+    uint32x4_t lanes = vidupq_n_u32(0, 1);
+    vstrwq_u32(block.weight_offsets, vmulq_n_u32(vminq_u32(lanes, vdupq_n_u32(2)), channels));
+    uint32x4_t offsets = vaddq_n_u32(vmulq_n_u32(lanes, channels), first);
+    vstrwq_u32(block.group_offsets, offsets);
+    vstrwq_u32(block.last_offsets, vaddq_n_u32(offsets, (inside - 4) * channels));
+    return block;
+}
+
+/* Lays out four channels from `channel` on, and computes their sums [pixel][4]; `inside` rows of
+ * the window are inside of the map. In a window's fourth row and column the weights are 0. */
+LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t inside,
+                              uint32_t pixels, int32_t *sums) {
+    int32_t sum0, sum1, sum2, sum3;
+    uint32_t at, step;
+    __asm__ volatile(
+        "ldrd %[sum0], %[sum1], [%[block]]\n\t"
+        "ldrd %[sum2], %[at], [%[block], #8]\n\t"
+        "vldrw.32 q4, [%[block], #56]\n\t"
+        "vadd.i32 q4, q4, %[channel]\n\t"
+        "vldrw.32 q0, [%[sum0], q4]\n\t"
+        "vldrw.32 q1, [%[sum1], q4]\n\t"
+        "vldrw.32 q2, [%[sum2], q4]\n\t"
+        "vmov.i32 q3, #0\n\t"
+        "vst40.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst41.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst42.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst43.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vstrw.32 q3, [%[at], #48]\n\t"
+        "vld40.32 {q4, q5, q6, q7}, [%[at]]\n\t"
+        "vld41.32 {q4, q5, q6, q7}, [%[at]]\n\t"
+        "vld42.32 {q4, q5, q6, q7}, [%[at]]\n\t"
+        "vld43.32 {q4, q5, q6, q7}, [%[at]]\n\t"
+        ".if %c[inside] < 3\n\t"
+        "ldr %[step], [%[block], #52]\n\t"
+        "vdup.8 q2, %[step]\n\t"
+        ".endif\n\t"
+        ".if %c[inside] < 2\n\t"
+        "vmov q1, q2\n\t"
+        ".endif\n\t"
+        "ldrd %[sum0], %[sum1], [%[block], #16]\n\t"
+        "ldrd %[sum2], %[at], [%[block], #24]\n\t"
+        "ldrd %[sum3], %[step], [%[block], #32]\n\t"
+        "vldrw.32 q3, [%[block], #72]\n\t"
+        "vadd.i32 q3, q3, %[channel]\n\t"
+        "wls lr, %[step], 2f\n\t"
+        "ldr %[step], [%[block], #48]\n"
+        "1:\n\t"
+        "vldrw.32 q0, [%[sum0], q3]\n\t"
+        ".if %c[inside] > 1\n\t"
+        "vldrw.32 q1, [%[sum1], q3]\n\t"
+        ".endif\n\t"
+        ".if %c[inside] > 2\n\t"
+        "vldrw.32 q2, [%[sum2], q3]\n\t"
+        ".endif\n\t"
+        "vadd.i32 q3, q3, %[step]\n\t"
+        "vst40.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst41.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst42.8 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vst43.8 {q0, q1, q2, q3}, [%[at]]!\n\t"
+        "le lr, 1b\n"
+        "2:\n\t"
+        "vldrw.32 q3, [%[block], #88]\n\t"
+        "vadd.i32 q3, q3, %[channel]\n\t"
+        "vldrw.32 q0, [%[sum0], q3]\n\t"
+        ".if %c[inside] > 1\n\t"
+        "vldrw.32 q1, [%[sum1], q3]\n\t"
+        ".endif\n\t"
+        ".if %c[inside] > 2\n\t"
+        "vldrw.32 q2, [%[sum2], q3]\n\t"
+        ".endif\n\t"
+        "vst40.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
+        "vst41.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
+        "vst42.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
+        "vst43.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
+        "ldrd %[at], %[step], [%[block], #40]\n\t"
+        "dls lr, %[pixels]\n"
+        "3:\n\t"
+        "vld40.32 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vld41.32 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vld42.32 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vld43.32 {q0, q1, q2, q3}, [%[at]]\n\t"
+        "vmladav.s8 %[sum0], q0, q4\n\t"
+        "vmladav.s8 %[sum1], q1, q5\n\t"
+        "vmladav.s8 %[sum2], q2, q6\n\t"
+        "vmladav.s8 %[sum3], q3, q7\n\t"
+        "strd %[sum0], %[sum1], [%[sums]], #8\n\t"
+        "strd %[sum2], %[sum3], [%[sums]], #8\n\t"
+        "add %[at], %[at], %[step]\n\t"
+        "le lr, 3b"
+        : [sums] "+r"(sums), [sum0] "=&Te"(sum0), [sum1] "=&Te"(sum1), [sum2] "=&Te"(sum2),
+          [sum3] "=&Te"(sum3), [at] "=&r"(at), [step] "=&r"(step)
+        : [block] "r"(block), [channel] "r"(channel), [pixels] "r"(pixels), [inside] "i"(inside)
+        : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
+}
+
+/* The outputs of such a part. */
+LIL_INLINE void convolve_rows_3x3(const block_3x3 *block, const lil_channels *channels,
+                                  uint32_t count, uint32_t inside, uint32_t pixels,
+                                  const lil_narrowing *narrowing, int8_t *out) {
+    int32_t sums[LIL_PIXEL_SUMS];
+    for (uint32_t channel = 0; channel < count; channel += 4) {
+        dot_block_3x3(block, channel, inside, pixels, sums);
+        lil_narrow_sums(channels, channel, 4, sums, pixels, narrowing, out + channel);
+    }
+}
+
+static __attribute__((noinline)) void convolve_3x3(const lil_call *call,
+                                                   const lil_channels *channels,
+                                                   const layout *plan, const rows *window_rows,
+                                                   const span *columns, uint32_t pixels,
+                                                   int8_t *out) {
+    uint32_t count = call->output.channels;
+    lil_narrowing narrowing = lil_make_narrowing(call, channels, count);
+    block_3x3 block = plan_block_3x3(call, plan, window_rows, columns);
+    if (window_rows->inside == 3) {
+        convolve_rows_3x3(&block, channels, count, 3, pixels, &narrowing, out);
+    } else if (window_rows->inside == 2) {
+        convolve_rows_3x3(&block, channels, count, 2, pixels, &narrowing, out);
+    } else {
+        convolve_rows_3x3(&block, channels, count, 1, pixels, &narrowing, out);
+    }
+}
+
 /* Output pixels `begin` to `end`, whose columns fit in scratch. */
-static void convolve_part(const lil_call *call, const lil_channels *channels, const layout *plan,
-                          const rows *window_rows, uint32_t begin, uint32_t end) {
+static __attribute__((noinline)) void
+convolve_part(const lil_call *call, const lil_channels *channels, const layout *plan,
+              const rows *window_rows, const span *columns, uint32_t begin, uint32_t end) {
     int32_t sums[LIL_PIXEL_SUMS];
     uint32_t out_channels = call->output.channels;
-    span columns = find_span(call, plan, begin, end - begin);
-    lil_narrowing narrowing = lil_make_narrowing(call, out_channels);
-    if (plan->is_aligned) {
-        fill_outside(call, plan, window_rows, &columns);
-    }
-    /* The usual case, short: one block of aligned rows whose sums all fit. */
-    uint32_t kernel_width = call->op.parameters.window.kernel_width;
-    bool is_simple = plan->row_blocks * plan->column_blocks == 1 && plan->is_aligned &&
-                     plan->has_aligned_weights && window_rows->inside > 0 &&
-                     columns.begin < columns.end && end - begin <= LIL_PIXEL_SUMS / 4;
-    int8_t zero_point = call->sources[0].tensor.zero_point;
-    uint32_t offset = (uint32_t)(columns.left + (int32_t)columns.begin) * out_channels;
-    int8_t *inputs = plan->inputs + columns.begin * LIL_COLUMN_BYTES;
-    uint32_t step = plan->step * LIL_COLUMN_BYTES;
+    lil_narrowing narrowing = lil_make_narrowing(call, channels, out_channels);
     for (uint32_t channel = 0; channel < out_channels; channel += 4) {
         uint32_t valid = out_channels - channel < 4 ? out_channels - channel : 4;
-        if (is_simple) {
-            interleave(window_rows->weights, window_rows->count, kernel_width, out_channels,
-                       channel, 0, plan->weights);
-            interleave(window_rows->inputs, window_rows->inside, columns.end - columns.begin,
-                       out_channels, offset + channel, zero_point, inputs);
-            dot_block(plan->inputs, step, plan->weights, sums, end - begin, true);
-            lil_narrow_sums(channels, channel, valid, sums, end - begin, &narrowing,
-                            call->out + begin * out_channels + channel);
-            continue;
-        }
         lay_out_weights(call, plan, window_rows, channel, valid);
-        lay_out_inputs(call, plan, window_rows, &columns, channel, valid);
+        lay_out_inputs(call, plan, window_rows, columns, channel, valid);
         for (uint32_t x = begin; x < end; x += LIL_PIXEL_SUMS / 4) {
             uint32_t count = end - x < LIL_PIXEL_SUMS / 4 ? end - x : LIL_PIXEL_SUMS / 4;
             dot_blocks(plan, x - begin, count, sums);
@@ -414,11 +560,21 @@ void lil_depthwise_convolution(const lil_call *call) {
         }
         return;
     }
-    rows window_rows = find_rows(call, channels.weights);
+    rows window_rows;
+    find_rows(call, channels.weights, &window_rows);
     layout plan = lay_out(call, &window_rows);
     for (uint32_t x = 0; x < call->pixels; x += plan.pixels) {
-        uint32_t end = call->pixels - x < plan.pixels ? call->pixels : x + plan.pixels;
-        convolve_part(call, &channels, &plan, &window_rows, x, end);
+        uint32_t pixels = call->pixels - x < plan.pixels ? call->pixels - x : plan.pixels;
+        span columns = find_span(call, &plan, x, pixels);
+        if (plan.is_aligned) {
+            fill_outside(call, &plan, &window_rows, &columns);
+        }
+        if (is_block_3x3(call, &plan, &window_rows, &columns, pixels)) {
+            convolve_3x3(call, &channels, &plan, &window_rows, &columns, pixels,
+                         call->out + x * out_channels);
+        } else {
+            convolve_part(call, &channels, &plan, &window_rows, &columns, x, x + pixels);
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 enum lil_rounding {
     LIL_ROUND_UP,       /* shifts right, with an activation that starts at the zero point */
     LIL_ROUND_AWAY,     /* shifts right */
-    LIL_ROUND_GENERALLY /* any shift and activation */
+    LIL_ROUND_GENERALLY /* any shift and activation, tables that cannot be read as words */
 };
 
 /* What the outputs of one operator have in common. Sums are [pixel][4], of four channels. */
@@ -37,7 +37,8 @@ typedef struct lil_lanes {
 } lil_lanes;
 
 /* `pixel_step` bytes lie between the outputs of two pixels. */
-static inline lil_narrowing lil_make_narrowing(const lil_call *call, uint32_t pixel_step) {
+static inline lil_narrowing lil_make_narrowing(const lil_call *call, const lil_channels *channels,
+                                               uint32_t pixel_step) {
     lil_narrowing narrowing;
     /* The even lanes are the first pixel's channels, the odd lanes the second's. */
     uint16x8_t lanes = vidupq_n_u16(0, 1);
@@ -49,7 +50,7 @@ static inline lil_narrowing lil_make_narrowing(const lil_call *call, uint32_t pi
     narrowing.activation_max = call->op.activation_max;
     narrowing.rounding = LIL_ROUND_GENERALLY;
     if (call->op.flags & LIL_SHIFTS_RIGHT && call->op.activation_min == INT8_MIN &&
-        call->op.activation_max == INT8_MAX) {
+        call->op.activation_max == INT8_MAX && (uintptr_t)channels->bias % 4 == 0) {
         bool starts_at_zero = call->output.zero_point == INT8_MIN;
         narrowing.rounding = starts_at_zero ? LIL_ROUND_UP : LIL_ROUND_AWAY;
     }
@@ -110,64 +111,67 @@ static inline int32x4_t lil_activate_lanes(int32x4_t values, const lil_narrowing
     return vminq_s32(values, vdupq_n_s32(narrowing->activation_max));
 }
 
-/* Requantises an even number of pixels: ROUND_AWAY or, without `is_away`, ROUND_UP. The compiler
- * does not keep all of it in registers. */
+/* Requantises two pixels or more: ROUND_AWAY or, without `is_away`, ROUND_UP. Pixels go in pairs; the
+ * last one of an odd number goes with the one before it, a second time. The compiler does not keep
+ * all of it in registers. */
 LIL_INLINE void lil_narrow_pixels(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
                                   const lil_narrowing *narrowing, bool is_away, int8_t *out) {
-    __asm__ volatile(
-        "dls lr, %[pairs]\n"
-        "1:\n\t"
-        "vldrw.32 q0, [%[sums]], #16\n\t"
-        "vldrw.32 q1, [%[sums]], #16\n\t"
-        "vadd.i32 q0, q0, %q[bias]\n\t"
-        "vadd.i32 q1, q1, %q[bias]\n\t"
-        "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
-        "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
-        ".if %c[is_away]\n\t"
-        "vshr.s32 q2, q0, #31\n\t"
-        "vshr.s32 q3, q1, #31\n\t"
-        "vadd.i32 q0, q0, q2\n\t"
-        "vadd.i32 q1, q1, q3\n\t"
-        ".endif\n\t"
-        "vrshl.s32 q0, q0, %q[shift]\n\t"
-        "vrshl.s32 q1, q1, %q[shift]\n\t"
-        "vqmovnb.s32 q0, q0\n\t"
-        "vqmovnt.s32 q0, q1\n\t"
-        "vqadd.s16 q0, q0, %[zero_point]\n\t"
-        "vqmovnb.s16 q0, q0\n\t"
-        "vstrb.16 q0, [%[out], %q[offsets]]\n\t"
-        "add %[out], %[out], %[step]\n\t"
-        "le lr, 1b"
-        : [sums] "+r"(sums), [out] "+r"(out)
-        : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier), [shift] "w"(lanes->shift),
-          [offsets] "w"(narrowing->offsets), [zero_point] "r"(narrowing->zero_point),
-          [step] "r"(2 * narrowing->pixel_step), [pairs] "r"(pixels / 2), [is_away] "i"(is_away)
-        : "q0", "q1", "q2", "q3", "lr", "memory");
-}
-
-/* One pixel's four outputs, for the short ways of rounding. */
-static inline void lil_narrow_one(const int32_t *sums, const lil_lanes *lanes,
-                                  const lil_narrowing *narrowing, int8_t *out) {
-    /* ROUND_AWAY is right for ROUND_UP as well. */
-    int32x4_t values = lil_rescale_lanes(vldrwq_s32(sums), lanes, LIL_ROUND_AWAY);
-    values = vaddq_n_s32(values, narrowing->zero_point);
-    int16x8_t halves = vreinterpretq_s16_s32(values);
-    int8x16_t bytes = vreinterpretq_s8_s16(vqmovnbq_s32(halves, values));
-    bytes = vqmovnbq_s16(bytes, vreinterpretq_s16_s8(bytes));
-    vstrbq_s32(out, vreinterpretq_s32_s8(bytes));
+    uint32_t pairs = pixels / 2;
+    bool is_odd = pixels % 2 != 0;
+    for (;;) {
+        __asm__ volatile(
+            "dls lr, %[pairs]\n"
+            "1:\n\t"
+            "vldrw.32 q0, [%[sums]], #16\n\t"
+            "vldrw.32 q1, [%[sums]], #16\n\t"
+            "vadd.i32 q0, q0, %q[bias]\n\t"
+            "vadd.i32 q1, q1, %q[bias]\n\t"
+            "vqrdmulh.s32 q0, q0, %q[multiplier]\n\t"
+            "vqrdmulh.s32 q1, q1, %q[multiplier]\n\t"
+            ".if %c[is_away]\n\t"
+            "vshr.s32 q2, q0, #31\n\t"
+            "vshr.s32 q3, q1, #31\n\t"
+            "vadd.i32 q0, q0, q2\n\t"
+            "vadd.i32 q1, q1, q3\n\t"
+            ".endif\n\t"
+            "vrshl.s32 q0, q0, %q[shift]\n\t"
+            "vrshl.s32 q1, q1, %q[shift]\n\t"
+            "vqmovnb.s32 q0, q0\n\t"
+            "vqmovnt.s32 q0, q1\n\t"
+            "vqadd.s16 q0, q0, %[zero_point]\n\t"
+            "vqmovnb.s16 q0, q0\n\t"
+            "vstrb.16 q0, [%[out], %q[offsets]]\n\t"
+            "add %[out], %[out], %[step]\n\t"
+            "le lr, 1b"
+            : [sums] "+r"(sums), [out] "+r"(out)
+            : [bias] "w"(lanes->bias), [multiplier] "w"(lanes->multiplier),
+              [shift] "w"(lanes->shift), [offsets] "w"(narrowing->offsets),
+              [zero_point] "r"(narrowing->zero_point), [step] "r"(2 * narrowing->pixel_step),
+              [pairs] "r"(pairs), [is_away] "i"(is_away)
+            : "q0", "q1", "q2", "q3", "lr", "memory");
+        if (!is_odd) {
+            return;
+        }
+        is_odd = false;
+        pairs = 1;
+        sums -= 4;
+        out -= narrowing->pixel_step;
+    }
 }
 
 /* Outputs of up to four channels, in any way of rounding. */
 static __attribute__((noinline)) void
-lil_narrow_generally(const int32_t *sums, uint32_t pixels, uint32_t channels,
-                     const lil_lanes *lanes, const lil_narrowing *narrowing, int8_t *out) {
-    mve_pred16_t mask = vctp32q(channels);
+lil_narrow_generally(const lil_channels *channels, uint32_t first, uint32_t count,
+                     const int32_t *sums, uint32_t pixels, const lil_narrowing *narrowing,
+                     int8_t *out) {
+    lil_lanes lanes = lil_load_lanes(channels, first, count);
+    mve_pred16_t mask = vctp32q(count);
     for (; pixels != 0; pixels--) {
         int32x4_t values = vldrwq_s32(sums);
         if (narrowing->rounding == LIL_ROUND_GENERALLY) {
-            values = lil_rescale_lanes(values, lanes, LIL_ROUND_GENERALLY);
+            values = lil_rescale_lanes(values, &lanes, LIL_ROUND_GENERALLY);
         } else {
-            values = lil_rescale_lanes(values, lanes, LIL_ROUND_AWAY);
+            values = lil_rescale_lanes(values, &lanes, LIL_ROUND_AWAY);
         }
         vstrbq_p_s32(out, lil_activate_lanes(values, narrowing), mask);
         sums += 4;
@@ -176,23 +180,21 @@ lil_narrow_generally(const int32_t *sums, uint32_t pixels, uint32_t channels,
 }
 
 /* Requantises sums[pixels][4] and stores the outputs of `count` channels, 1 to 4, from `first`. */
-static __attribute__((noinline)) void lil_narrow_sums(const lil_channels *channels, uint32_t first,
-                                                      uint32_t count, const int32_t *sums,
+static __attribute__((noinline, unused)) void
+lil_narrow_sums(const lil_channels *channels, uint32_t first, uint32_t count, const int32_t *sums,
                                                       uint32_t pixels,
                                                       const lil_narrowing *narrowing, int8_t *out) {
-    lil_lanes lanes = lil_load_lanes(channels, first, count);
-    if (count < 4 || narrowing->rounding == LIL_ROUND_GENERALLY) {
-        lil_narrow_generally(sums, pixels, count, &lanes, narrowing, out);
+    if (count < 4 || pixels < 2 || narrowing->rounding == LIL_ROUND_GENERALLY) {
+        lil_narrow_generally(channels, first, count, sums, pixels, narrowing, out);
         return;
     }
-    uint32_t even = pixels & ~1u;
-    if (even != 0 && narrowing->rounding == LIL_ROUND_UP) {
-        lil_narrow_pixels(sums, even, &lanes, narrowing, false, out);
-    } else if (even != 0) {
-        lil_narrow_pixels(sums, even, &lanes, narrowing, true, out);
-    }
-    if (even != pixels) {
-        lil_narrow_one(sums + 4 * even, &lanes, narrowing, out + even * narrowing->pixel_step);
+    lil_lanes lanes = {vldrwq_s32((const int32_t *)(const void *)channels->bias + first),
+                       vldrwq_s32((const int32_t *)(const void *)channels->multiplier + first),
+                       vldrbq_s32(channels->shift + first)};
+    if (narrowing->rounding == LIL_ROUND_UP) {
+        lil_narrow_pixels(sums, pixels, &lanes, narrowing, false, out);
+    } else {
+        lil_narrow_pixels(sums, pixels, &lanes, narrowing, true, out);
     }
 }
 
@@ -233,18 +235,16 @@ static __attribute__((unused)) void
 lil_narrow_channels(const lil_channels *channels, uint32_t first, uint32_t count,
                     const int32_t *sums, const lil_narrowing *narrowing, int8_t *out) {
     uint32_t done = 0;
-    bool is_short = (uintptr_t)channels->bias % 4 == 0 && count >= 4;
-    if (is_short && narrowing->rounding == LIL_ROUND_UP) {
+    if (count >= 4 && narrowing->rounding == LIL_ROUND_UP) {
         done = count & ~3u;
         lil_narrow_quads(channels, first, done / 4, sums, narrowing->zero_point, false, out);
-    } else if (is_short && narrowing->rounding == LIL_ROUND_AWAY) {
+    } else if (count >= 4 && narrowing->rounding == LIL_ROUND_AWAY) {
         done = count & ~3u;
         lil_narrow_quads(channels, first, done / 4, sums, narrowing->zero_point, true, out);
     }
     for (; done < count; done += 4) {
         uint32_t lanes = count - done < 4 ? count - done : 4;
-        lil_lanes parameters = lil_load_lanes(channels, first + done, lanes);
-        lil_narrow_generally(sums + done, 1, lanes, &parameters, narrowing, out + done);
+        lil_narrow_generally(channels, first + done, lanes, sums + done, 1, narrowing, out + done);
     }
 }
 
