@@ -227,6 +227,13 @@ static int32_t least(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
 
+/* Pixels that are computed through scratch: `count` of them from `begin` on, `step` apart. */
+typedef struct gathering {
+    uint32_t begin;
+    uint32_t step;
+    uint32_t count;
+} gathering;
+
 /* One kernel row of a window whose first column is `left`, for `count` channels from `channel`. */
 static void gather_row(const lil_call *call, const int8_t *row, int32_t left, uint32_t channel,
                        uint32_t count, int8_t *patch) {
@@ -258,12 +265,43 @@ static void gather_row(const lil_call *call, const int8_t *row, int32_t left, ui
     }
 }
 
-/* Pixels that are computed through scratch: `count` of them from `begin` on, `step` apart. */
-typedef struct gathering {
-    uint32_t begin;
-    uint32_t step;
-    uint32_t count;
-} gathering;
+/* The same for a row of at most sixteen bytes of a window that is dense: in one step. */
+static inline void gather_short_row(const lil_tensor *in, const int8_t *row, int32_t left,
+                                    int32_t kernel_width, int8_t *patch) {
+    int32_t channels = (int32_t)in->channels;
+    int32_t width = (int32_t)in->width;
+    int32_t begin = least(left < 0 ? -left : 0, kernel_width);
+    int32_t end = row != NULL ? least(width - left, kernel_width) : 0;
+    end = end < begin ? begin : end;
+    mve_pred16_t inside =
+        (mve_pred16_t)(vctp8q((uint32_t)(end * channels)) & ~vctp8q((uint32_t)(begin * channels)));
+    const int8_t *from = (const int8_t *)((uintptr_t)row + (uintptr_t)(left * channels));
+    int8x16_t values = vpselq_s8(vldrbq_z_s8(from, inside), vdupq_n_s8(in->zero_point), inside);
+    vstrbq_p_s8(patch, values, vctp8q((uint32_t)(kernel_width * channels)));
+}
+
+/* One kernel row of the dense windows of some pixels, of at most sixteen bytes. */
+static void gather_short_rows(const lil_call *call, const int8_t *row, const gathering *pixels,
+                              int8_t *patch) {
+    const lil_window *window = &call->op.parameters.window;
+    const lil_tensor *in = &call->sources[0].tensor;
+    uint32_t row_taps = window->kernel_width * in->channels;
+    uint32_t taps = window->kernel_height * row_taps;
+    int32_t columns = (int32_t)(pixels->step * window->stride_width);
+    int32_t left = left_column(window, pixels->begin);
+    int32_t last = (int32_t)in->width - window->kernel_width;
+    mve_pred16_t mask = vctp8q(row_taps);
+    for (uint32_t count = pixels->count; count != 0; count--) {
+        if (row == NULL || left < 0 || left > last) {
+            gather_short_row(in, row, left, window->kernel_width, patch);
+        } else {
+            const int8_t *from = row + (uint32_t)left * in->channels;
+            vstrbq_p_s8(patch, vldrbq_z_s8(from, mask), mask);
+        }
+        left += columns;
+        patch += taps;
+    }
+}
 
 /* Gathers the windows of some pixels, `inputs` channels from `channel` on. */
 static void gather_windows(const lil_call *call, const gathering *pixels, uint32_t channel,
@@ -274,27 +312,28 @@ static void gather_windows(const lil_call *call, const gathering *pixels, uint32
     uint32_t taps = window->kernel_height * row_taps;
     bool is_dense = window->dilation_width == 1 && window->groups == 1;
     int32_t last = is_dense ? (int32_t)source->tensor.width - window->kernel_width : -1;
-    mve_pred16_t mask = vctp8q(row_taps);
     int32_t columns = (int32_t)(pixels->step * window->stride_width);
-    uint32_t count = pixels->count;
+    lil_row_walk walk = lil_walk_rows(source, window->dilation_height);
+    int8_t *patch = (int8_t *)call->scratch;
     for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
-        const int8_t *row =
-            lil_row(source, source->first + (int32_t)(ky * window->dilation_height));
-        int8_t *patch = (int8_t *)call->scratch + ky * row_taps;
+        const int8_t *row = lil_next_row(&walk, window->dilation_height);
+        if (is_dense && row_taps <= 16) {
+            gather_short_rows(call, row, pixels, patch);
+            patch += row_taps;
+            continue;
+        }
+        int8_t *to = patch;
         int32_t left = left_column(window, pixels->begin);
-        for (uint32_t i = count; i != 0; i--) {
-            bool is_inside = row != NULL && left >= 0 && left <= last;
-            const int8_t *from = row + (uint32_t)left * inputs;
-            if (is_inside && row_taps <= 16) {
-                vstrbq_p_s8(patch, vldrbq_z_s8(from, mask), mask);
-            } else if (is_inside) {
-                put_inputs(patch, from, row_taps, 0);
+        for (uint32_t i = pixels->count; i != 0; i--) {
+            if (row != NULL && left >= 0 && left <= last) {
+                put_inputs(to, row + (uint32_t)left * inputs, row_taps, 0);
             } else {
-                gather_row(call, row, left, channel, inputs, patch);
+                gather_row(call, row, left, channel, inputs, to);
             }
             left += columns;
-            patch += taps;
+            to += taps;
         }
+        patch += row_taps;
     }
 }
 
@@ -338,9 +377,9 @@ static void convolve_in_place(const lil_call *call, const lil_channels *channels
     in.part_count = window->kernel_height;
     in.taps = window->kernel_width * source->tensor.channels;
     in.pixels = end - begin;
+    lil_row_walk walk = lil_walk_rows(source, window->dilation_height);
     for (uint32_t ky = 0; ky < window->kernel_height; ky++) {
-        const int8_t *row =
-            lil_row(source, source->first + (int32_t)(ky * window->dilation_height));
+        const int8_t *row = lil_next_row(&walk, window->dilation_height);
         if (row != NULL) {
             in.parts[ky].inputs =
                 row + (uint32_t)left_column(window, begin) * source->tensor.channels;

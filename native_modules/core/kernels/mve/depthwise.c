@@ -339,14 +339,14 @@ static __attribute__((noinline)) void dot_blocks(const layout *plan, uint32_t x,
 typedef struct block_3x3 {
     const int8_t *weights[3]; /* rows of the window */
     int8_t *laid_weights;
-    const int8_t *inputs[3]; /* column 0 of the rows inside of the map */
-    int8_t *groups;          /* where columns inside of the map are laid out, in fours */
-    int8_t *last_group;      /* the last four of them; it may overlap */
-    uint32_t groups_before;  /* the last one */
-    const int8_t *windows;   /* laid out, of the first pixel */
-    uint32_t window_step;    /* bytes to the next pixel's */
-    uint32_t group_step;     /* bytes of four columns of the inputs */
-    int32_t fill;            /* of rows outside of the map */
+    const int8_t *inputs[3];    /* column 0 of the rows inside of the map */
+    int8_t *groups;             /* where columns inside of the map are laid out, in fours */
+    int8_t *last_group;         /* the last four of them; it may overlap */
+    uint32_t groups_before;     /* the last one */
+    const int8_t *windows;      /* laid out, of the first pixel */
+    uint32_t window_step;       /* bytes to the next pixel's */
+    uint32_t group_step;        /* bytes of four columns of the inputs */
+    int32_t fill;               /* of rows outside of the map */
     uint32_t weight_offsets[4]; /* of four columns, in bytes; the fourth one is the third */
     uint32_t group_offsets[4];
     uint32_t last_offsets[4];
@@ -486,10 +486,9 @@ LIL_INLINE void convolve_rows_3x3(const block_3x3 *block, const lil_channels *ch
 }
 
 static __attribute__((noinline)) void convolve_3x3(const lil_call *call,
-                                                   const lil_channels *channels,
-                                                   const layout *plan, const rows *window_rows,
-                                                   const span *columns, uint32_t pixels,
-                                                   int8_t *out) {
+                                                   const lil_channels *channels, const layout *plan,
+                                                   const rows *window_rows, const span *columns,
+                                                   uint32_t pixels, int8_t *out) {
     uint32_t count = call->output.channels;
     lil_narrowing narrowing = lil_make_narrowing(call, channels, count);
     block_3x3 block = plan_block_3x3(call, plan, window_rows, columns);

@@ -111,9 +111,9 @@ static inline int32x4_t lil_activate_lanes(int32x4_t values, const lil_narrowing
     return vminq_s32(values, vdupq_n_s32(narrowing->activation_max));
 }
 
-/* Requantises two pixels or more: ROUND_AWAY or, without `is_away`, ROUND_UP. Pixels go in pairs; the
- * last one of an odd number goes with the one before it, a second time. The compiler does not keep
- * all of it in registers. */
+/* Requantises two pixels or more: ROUND_AWAY or, without `is_away`, ROUND_UP. Pixels go in pairs;
+ * the last one of an odd number goes with the one before it, a second time. The compiler does not
+ * keep all of it in registers. */
 LIL_INLINE void lil_narrow_pixels(const int32_t *sums, uint32_t pixels, const lil_lanes *lanes,
                                   const lil_narrowing *narrowing, bool is_away, int8_t *out) {
     uint32_t pairs = pixels / 2;
@@ -160,10 +160,11 @@ LIL_INLINE void lil_narrow_pixels(const int32_t *sums, uint32_t pixels, const li
 }
 
 /* Outputs of up to four channels, in any way of rounding. */
-static __attribute__((noinline)) void
-lil_narrow_generally(const lil_channels *channels, uint32_t first, uint32_t count,
-                     const int32_t *sums, uint32_t pixels, const lil_narrowing *narrowing,
-                     int8_t *out) {
+static __attribute__((noinline)) void lil_narrow_generally(const lil_channels *channels,
+                                                           uint32_t first, uint32_t count,
+                                                           const int32_t *sums, uint32_t pixels,
+                                                           const lil_narrowing *narrowing,
+                                                           int8_t *out) {
     lil_lanes lanes = lil_load_lanes(channels, first, count);
     mve_pred16_t mask = vctp32q(count);
     for (; pixels != 0; pixels--) {
@@ -182,8 +183,7 @@ lil_narrow_generally(const lil_channels *channels, uint32_t first, uint32_t coun
 /* Requantises sums[pixels][4] and stores the outputs of `count` channels, 1 to 4, from `first`. */
 static __attribute__((noinline, unused)) void
 lil_narrow_sums(const lil_channels *channels, uint32_t first, uint32_t count, const int32_t *sums,
-                                                      uint32_t pixels,
-                                                      const lil_narrowing *narrowing, int8_t *out) {
+                uint32_t pixels, const lil_narrowing *narrowing, int8_t *out) {
     if (count < 4 || pixels < 2 || narrowing->rounding == LIL_ROUND_GENERALLY) {
         lil_narrow_generally(channels, first, count, sums, pixels, narrowing, out);
         return;
