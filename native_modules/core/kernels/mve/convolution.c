@@ -9,7 +9,6 @@
 #if LIL_HAS_MVE
 
 #include "dot_products.h"
-#include "int4.h"
 #include "requantize.h"
 
 #define LIL_RUN_PIXELS 48   /* whose sums of four channels lie on the stack */
@@ -32,107 +31,89 @@ typedef struct group {
 
 /* How the sums of four channels of some pixels are computed. */
 typedef struct course {
-    uint32_t pair_bytes;
-    uint32_t passing_blocks; /* of each part, whose weights pass by the pixels */
-    bool is_quad;            /* sixteen taps or fewer: the weights of four channels stay */
-    bool is_int4;            /* weights of four bits */
-    bool is_alone;           /* few pixels of many taps: each on its own, its taps staying */
+    uint32_t passing_taps; /* of each part, whose weights pass by the pixels */
+    bool is_quad;          /* sixteen taps or fewer: the weights of four channels stay */
+    bool is_alone;         /* few pixels of many taps: each on its own, its taps staying */
 } course;
 
-static course choose_course(const lil_operator *op, const patches *in, const int8_t *weights) {
+/* Taps of a block whose weights pass by. */
+static inline uint32_t block_taps(const lil_pairs *pairs) {
+    return pairs->is_int4 ? 32 : 16;
+}
+
+static course choose_course(const patches *in, const lil_pairs *pairs) {
     uint32_t pixels = in->parts[0].count;
-    course result;
-    result.pair_bytes = lil_pair_bytes(op, in->part_count * in->taps);
-    result.is_int4 = lil_is_int4(op);
-    result.is_quad = in->taps <= 16 && in->part_count == 1;
-    result.passing_blocks = 0;
-    bool is_few = pixels <= 3 || (pixels <= 9 && in->taps >= 64);
-    bool is_aligned = ((uintptr_t)weights | 2 * in->taps) % 4 == 0; /* VLD2 reads words */
-    if (is_few && (result.is_int4 || is_aligned)) {
-        result.passing_blocks = in->taps / 16;
+    uintptr_t addresses = (uintptr_t)pairs->weights | lil_bytes_of_taps(pairs, in->taps);
+    for (uint32_t part = 0; pairs->is_int4 && part < in->part_count; part++) {
+        addresses |= (uintptr_t)in->parts[part].inputs | in->parts[part].step;
     }
-    result.is_alone = is_few && !result.is_int4 && is_aligned && in->taps % LIL_RESIDENT_TAPS == 0;
+    bool is_aligned = addresses % 4 == 0; /* VLD2 reads words */
+    bool is_few = is_aligned && (pixels <= 3 || (pixels <= 9 && in->taps >= 64));
+    course result;
+    result.is_quad = in->taps <= 16 && in->part_count == 1;
+    result.passing_taps = is_few ? in->taps & ~(block_taps(pairs) - 1) : 0;
+    result.is_alone = is_few && in->taps % LIL_RESIDENT_TAPS == 0;
     return result;
 }
 
-/* Begins, or adds to, the sums [pixel][4] of up to four channels with `taps` taps, of which the
- * first blocks pass by. */
-static void sum_part(lil_pixels pixels, const int8_t *weights, const course *how, uint32_t channels,
-                     uint32_t taps, int32_t *sums, bool is_first) {
-    uint32_t passed = 16 * how->passing_blocks;
-    if (passed > 0) {
-        lil_dot_few(&pixels, weights, how->pair_bytes, channels, how->passing_blocks, sums,
-                    is_first);
-    }
-    if (passed < taps) {
-        pixels.inputs += passed;
-        lil_dot_pairs(&pixels, weights + 2 * passed, how->pair_bytes, channels, taps - passed, sums,
-                      is_first && passed == 0);
-    }
-}
-
-/* The same with weights of four bits. */
-static void sum_part_int4(lil_pixels pixels, const int8_t *weights, const course *how,
-                          uint32_t channels, uint32_t taps, int32_t *sums, bool is_first) {
-    lil_unpacked unpacked[2];
-    course part = *how;
-    part.pair_bytes = sizeof unpacked[0];
-    for (uint32_t done = 0; done < taps; done += LIL_UNPACKED_TAPS) {
-        uint32_t count = taps - done < LIL_UNPACKED_TAPS ? taps - done : LIL_UNPACKED_TAPS;
-        for (uint32_t pair = 0; 2 * pair < channels; pair++) {
-            lil_unpack_weights(weights + pair * how->pair_bytes + done, count, &unpacked[pair]);
-        }
-        part.passing_blocks = how->passing_blocks > 0 ? count / 16 : 0;
-        const int8_t *own = (const int8_t *)unpacked[0].words;
-        if (how->is_quad && channels > 2) {
-            lil_dot_quad(&pixels, own, part.pair_bytes, sums, count);
-        } else {
-            sum_part(pixels, own, &part, channels, count, sums, is_first && done == 0);
-        }
-        pixels.inputs += count;
-    }
-}
-
-/* The sums [pixel][4] of up to four channels that begin with a pair's `weights`. */
-static void sum_channels(const patches *in, const course *how, const int8_t *weights,
-                         uint32_t channels, int32_t *sums) {
-    if (how->is_quad && channels > 2 && !how->is_int4) {
-        lil_dot_quad(&in->parts[0], weights, how->pair_bytes, sums, in->taps);
+/* The sums [pixel][4] of up to four channels that begin with the first pair's. */
+static void sum_channels(const patches *in, const course *how, lil_pairs pairs, uint32_t channels,
+                         int32_t *sums) {
+    uint32_t passed = how->passing_taps;
+    if (how->is_quad && channels > 2) {
+        lil_dot_quad(&in->parts[0], &pairs, sums, in->taps);
         return;
     }
     for (uint32_t part = 0; part < in->part_count; part++) {
-        if (how->is_int4) {
-            sum_part_int4(in->parts[part], weights, how, channels, in->taps, sums, part == 0);
-            weights += in->taps;
-        } else {
-            sum_part(in->parts[part], weights, how, channels, in->taps, sums, part == 0);
-            weights += 2 * in->taps;
+        bool is_first = part == 0;
+        if (passed == 0) {
+            lil_dot_pairs(&in->parts[part], &pairs, channels, in->taps, sums, is_first);
+            pairs.weights += lil_bytes_of_taps(&pairs, in->taps);
+            continue;
+        }
+        lil_dot_few(&in->parts[part], &pairs, channels, passed / block_taps(&pairs), sums,
+                    is_first);
+        pairs.weights += lil_bytes_of_taps(&pairs, passed);
+        if (passed < in->taps) {
+            lil_pixels rest = in->parts[part];
+            rest.inputs += passed;
+            lil_dot_pairs(&rest, &pairs, channels, in->taps - passed, sums, false);
+            pairs.weights += lil_bytes_of_taps(&pairs, in->taps - passed);
         }
     }
 }
 
-/* Computes a group's outputs of few pixels, one pixel after the other with all channels. `weights`
- * are the group's. */
+/* Begins, or adds to, the sums of one pixel with a part's resident taps. */
+static void dot_resident(const int8_t *inputs, const lil_pairs *pairs, const int8_t *taps,
+                         uint32_t count, int32_t *sums, bool is_first) {
+    uint32_t gap = pairs->pair_bytes - lil_bytes_of_taps(pairs, LIL_RESIDENT_TAPS);
+    if (pairs->is_int4 && is_first) {
+        lil_dot_channels_int4(inputs, taps, gap, count, sums, true);
+    } else if (pairs->is_int4) {
+        lil_dot_channels_int4(inputs, taps, gap, count, sums, false);
+    } else if (is_first) {
+        lil_dot_channels(inputs, taps, gap, count, sums, true);
+    } else {
+        lil_dot_channels(inputs, taps, gap, count, sums, false);
+    }
+}
+
+/* Computes a group's outputs of few pixels, one pixel after the other with all channels. */
 static void multiply_few(const lil_channels *channels, const patches *in, const group *outputs,
-                         const int8_t *weights, uint32_t pair_bytes, const lil_narrowing *narrowing,
-                         int8_t *out) {
+                         const lil_pairs *pairs, const lil_narrowing *narrowing, int8_t *out) {
     int32_t sums[4 * LIL_RUN_PIXELS];
-    uint32_t gap = pair_bytes - 2 * LIL_RESIDENT_TAPS;
     for (uint32_t channel = 0; channel < outputs->channels; channel += 4 * LIL_RUN_PIXELS) {
         uint32_t some = outputs->channels - channel;
         some = some < 4 * LIL_RUN_PIXELS ? some : 4 * LIL_RUN_PIXELS;
-        const int8_t *first = weights + channel / 2 * pair_bytes;
+        const int8_t *first = pairs->weights + channel / 2 * pairs->pair_bytes;
         for (uint32_t pixel = 0; pixel < in->parts[0].count; pixel++) {
             const int8_t *taps = first;
             for (uint32_t part = 0; part < in->part_count; part++) {
                 const int8_t *inputs = in->parts[part].inputs + pixel * in->parts[part].step;
                 for (uint32_t done = 0; done < in->taps; done += LIL_RESIDENT_TAPS) {
-                    if (part + done == 0) {
-                        lil_dot_channels(inputs, taps, gap, (some + 1) / 2, sums, true);
-                    } else {
-                        lil_dot_channels(inputs + done, taps, gap, (some + 1) / 2, sums, false);
-                    }
-                    taps += 2 * LIL_RESIDENT_TAPS;
+                    dot_resident(inputs + done, pairs, taps, (some + 1) / 2, sums,
+                                 part + done == 0);
+                    taps += lil_bytes_of_taps(pairs, LIL_RESIDENT_TAPS);
                 }
             }
             lil_narrow_channels(channels, outputs->first_channel + channel, some, sums, narrowing,
@@ -146,28 +127,29 @@ static void multiply(const lil_call *call, const lil_channels *channels, patches
                      const group *outputs, int8_t *out, uint32_t pixel_step) {
     int32_t sums[4 * LIL_RUN_PIXELS];
     lil_narrowing narrowing = lil_make_narrowing(call, channels, pixel_step);
-    uint32_t taps = in->part_count * in->taps;
+    lil_pairs pairs;
+    pairs.pair_bytes = lil_pair_bytes(&call->op, in->part_count * in->taps);
+    pairs.is_int4 = lil_is_int4(&call->op);
     out += outputs->first_channel;
     for (uint32_t left = in->pixels; left > 0;) {
         uint32_t count = left < LIL_RUN_PIXELS ? left : LIL_RUN_PIXELS;
-        const int8_t *weights =
-            channels->weights + outputs->first_pair * lil_pair_bytes(&call->op, taps);
+        pairs.weights = channels->weights + outputs->first_pair * pairs.pair_bytes;
         for (uint32_t part = 0; part < in->part_count; part++) {
             in->parts[part].count = count;
         }
-        course how = choose_course(&call->op, in, weights);
+        course how = choose_course(in, &pairs);
         uint32_t alone = 0;
         if (how.is_alone) {
-            multiply_few(channels, in, outputs, weights, how.pair_bytes, &narrowing, out);
+            multiply_few(channels, in, outputs, &pairs, &narrowing, out);
             alone = outputs->channels;
         }
         for (uint32_t channel = alone; channel < outputs->channels; channel += 4) {
             uint32_t valid = outputs->channels - channel;
             valid = valid < 4 ? valid : 4;
-            sum_channels(in, &how, weights, valid, sums);
+            sum_channels(in, &how, pairs, valid, sums);
             lil_narrow_sums(channels, outputs->first_channel + channel, valid, sums, count,
                             &narrowing, out + channel);
-            weights += 2 * how.pair_bytes;
+            pairs.weights += 2 * pairs.pair_bytes;
         }
         for (uint32_t part = 0; part < in->part_count; part++) {
             in->parts[part].inputs += count * in->parts[part].step;

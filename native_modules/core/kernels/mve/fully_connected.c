@@ -4,7 +4,6 @@
 #if LIL_HAS_MVE
 
 #include "dot_products.h"
-#include "int4.h"
 
 void lil_fully_connected(const lil_call *call) {
     const lil_source *source = &call->sources[0];
