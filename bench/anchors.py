@@ -112,3 +112,6 @@ BOUNDS: dict[str, int] = {
     "mlperf_ad01_int8": 400_000,
     "mcunetv2_large": 345_000_000,
 }
+
+# Of the instructions of TF-Lite Micro with CMSIS-NN on a Cortex-M55, at most.
+M55_SHARE = 0.70

@@ -61,17 +61,17 @@ The other engines' figures are quoted. {method}
 NARROW_MAPS = """\
 ## Where the instructions go on the M55
 
-The aim is 70% of CMSIS-NN's. It is missed where rows are narrow, most of all by keyword spotting,
-whose maps are five pixels wide. A row is one call, so what is done once a call is spread over five
-pixels: CMSIS-NN has the whole map of 125 at once, and 16,512 bytes in place of 5,412.
+The aim is 70% of CMSIS-NN's. It is met with least to spare where rows are narrow, in keyword
+spotting, whose maps are five pixels wide: a row is one call, so what is done once a call is spread
+over five pixels. CMSIS-NN has the whole map of 125 at once, and 16,512 bytes in place of 5,412.
 
-A depthwise 3x3 row takes about 340 instructions for four channels and five pixels: 92 to lay the
-columns out, 144 for the products, 104 to narrow the sums. With the taps outside of the loop and
-five sums in vectors it would be about 170 (estimated, not built). A 1x1 row keeps the 64 taps of a
-pixel in four vectors while the weights of all channels pass: for each pair of channels eight loads
-part the pair, and eight `VMLADAVA` of 16 products follow, so that the loads are not shared by
-pixels as they are where rows are wide. ResNet lies at the aim itself; two fifths of it is
-`lil_dot_pairs`, which shares the loads between four pixels.
+A depthwise 3x3 row takes about 195 instructions for four channels and five pixels: 17 to lay the
+weights out and load them, 25 for the columns, 62 for the products (of each pixel, four loads, four
+`VMLADAV` of 16 lanes of which nine count, two stores), 72 to narrow the sums, 16 around them. A 1x1
+row keeps the 64 taps of a pixel in four vectors while the weights of all channels pass: a pair of
+channels takes 19 instructions, eight loads, eight `VMLADAVA` of 16 products, and three to store the
+sums and to go on. Wider rows keep the weights of 48 taps and two channels in six vectors: a pixel
+takes 12 or 13, of which six are `VMLADAVA`.
 """
 
 MEASURING = """\

@@ -33,7 +33,8 @@ HEADER = """\
 # Time on a computer
 
 Milliseconds of processor time for one inference, one thread, from Python: medians of interleaved
-runs on {machine}. Written by `bench/host.py`.
+runs on {machine}.
+`python bench/host.py ../shared/models` writes this page.
 *Streamed* is the plan of the least arena, *operator by operator* computes each map as a whole; both
 give the bits of LiteRT's reference kernels, which is checked before the clock is started.
 

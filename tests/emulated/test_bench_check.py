@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import anchors
 import pytest
 from check import Change, changes, regressions
 from measuring import FIGURES, Figures, compilers, read_figures
@@ -32,6 +33,21 @@ def test_nothing_needs_more_instructions(figures: Figures, found: list[Change]) 
     assert {change.name for change in found} >= set(figures.kernels)
     worse = regressions(found)
     assert not worse, "\n".join(map(str, worse))
+
+
+def test_models_need_no_more_than_the_aims() -> None:
+    models = read_figures().models
+    for name, bound in anchors.BOUNDS.items():
+        assert models[name]["cortex-m7"] <= bound, name
+        assert models[name]["cortex-m4"] <= 1.03 * bound, name
+    theirs = {
+        anchor.model: anchor.instructions["cortex-m55"]
+        for anchor in anchors.MODELS
+        if anchor.engine == anchors.TFLM and "cortex-m55" in anchor.instructions
+    }
+    assert len(theirs) == 4
+    for name, count in theirs.items():
+        assert models[name]["cortex-m55"] <= anchors.M55_SHARE * count, name
 
 
 def test_three_percent_more_is_a_regression(found: list[Change]) -> None:

@@ -91,8 +91,8 @@ LIL_INLINE lil_resident lil_load_int4_blocks(const int8_t *weights, uint32_t blo
                                              mve_pred16_t mask) {
     const int8_t *last = weights + 16 * (blocks - 1);
     lil_resident result;
-    result.last_first = has_tail ? lil_load_last_int4(last, 0, mask) : lil_load_int4(last, 0);
-    result.last_second = has_tail ? lil_load_last_int4(last, 1, mask) : lil_load_int4(last, 1);
+    result.last_first = lil_load_last_int4(last, 0, has_tail, mask);
+    result.last_second = lil_load_last_int4(last, 1, has_tail, mask);
     result.a0 = result.a1 = result.last_first;
     result.b0 = result.b1 = result.last_second;
     if (blocks > 1) {
@@ -448,10 +448,10 @@ LIL_INLINE void lil_dot_quad_pass(const lil_pixels *pixels, const lil_pairs *pai
     const int8_t *others = weights + pairs->pair_bytes;
     int8x16_t w0, w1, w2, w3;
     if (pairs->is_int4) {
-        w0 = lil_load_last_int4(weights, 0, mask);
-        w1 = lil_load_last_int4(weights, 1, mask);
-        w2 = lil_load_last_int4(others, 0, mask);
-        w3 = lil_load_last_int4(others, 1, mask);
+        w0 = lil_load_last_int4(weights, 0, has_tail, mask);
+        w1 = lil_load_last_int4(weights, 1, has_tail, mask);
+        w2 = lil_load_last_int4(others, 0, has_tail, mask);
+        w3 = lil_load_last_int4(others, 1, has_tail, mask);
     } else {
         w0 = lil_load_last_weights(weights, 0, has_tail, mask);
         w1 = lil_load_last_weights(weights, 1, has_tail, mask);
@@ -536,8 +536,8 @@ static inline void lil_dot_row_int4(const int8_t *inputs, const int8_t *weights,
     for (int32_t left = (int32_t)taps; left > 0; left -= 16) {
         mve_pred16_t mask = vctp8q((uint32_t)left);
         int8x16_t x = vldrbq_z_s8(inputs, mask);
-        first = vmladavaq_s8(first, x, lil_load_last_int4(weights, 0, mask));
-        second = vmladavaq_s8(second, x, lil_load_last_int4(weights, 1, mask));
+        first = vmladavaq_s8(first, x, lil_load_last_int4(weights, 0, true, mask));
+        second = vmladavaq_s8(second, x, lil_load_last_int4(weights, 1, true, mask));
         inputs += 16;
         weights += 16;
     }

@@ -5,6 +5,7 @@
 #include "../target.h"
 
 #include <arm_mve.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Where the bytes of sixteen taps of a pair's first channel lie, and by how much each is shifted
@@ -24,9 +25,13 @@ LIL_INLINE int8x16_t lil_load_int4(const int8_t *weights, uint32_t lane) {
 }
 
 /* As many of them as `mask` has, and zeros. */
-LIL_INLINE int8x16_t lil_load_last_int4(const int8_t *weights, uint32_t lane, mve_pred16_t mask) {
-    const uint8_t *bytes = (const uint8_t *)weights + lane;
-    return lil_expand_int4(vldrbq_gather_offset_z_u8(bytes, vldrbq_u8(lil_int4_places), mask));
+LIL_INLINE int8x16_t lil_load_last_int4(const int8_t *weights, uint32_t lane, bool has_tail,
+                                        mve_pred16_t mask) {
+    if (has_tail) {
+        const uint8_t *bytes = (const uint8_t *)weights + lane;
+        return lil_expand_int4(vldrbq_gather_offset_z_u8(bytes, vldrbq_u8(lil_int4_places), mask));
+    }
+    return lil_load_int4(weights, lane);
 }
 
 #endif

@@ -36,6 +36,11 @@ typedef struct lil_lanes {
     int32x4_t shift;
 } lil_lanes;
 
+/* Whether the tables may be read as words: training has the bias elsewhere. */
+static inline bool lil_has_aligned_tables(const lil_channels *channels) {
+    return ((uintptr_t)channels->bias | (uintptr_t)channels->multiplier) % 4 == 0;
+}
+
 /* `pixel_step` bytes lie between the outputs of two pixels. */
 static inline lil_narrowing lil_make_narrowing(const lil_call *call, const lil_channels *channels,
                                                uint32_t pixel_step) {
@@ -50,7 +55,7 @@ static inline lil_narrowing lil_make_narrowing(const lil_call *call, const lil_c
     narrowing.activation_max = call->op.activation_max;
     narrowing.rounding = LIL_ROUND_GENERALLY;
     if (call->op.flags & LIL_SHIFTS_RIGHT && call->op.activation_min == INT8_MIN &&
-        call->op.activation_max == INT8_MAX && (uintptr_t)channels->bias % 4 == 0) {
+        call->op.activation_max == INT8_MAX && lil_has_aligned_tables(channels)) {
         bool starts_at_zero = call->output.zero_point == INT8_MIN;
         narrowing.rounding = starts_at_zero ? LIL_ROUND_UP : LIL_ROUND_AWAY;
     }
@@ -75,7 +80,7 @@ static __attribute__((noinline)) lil_lanes lil_copy_lanes(const lil_channels *ch
 /* Parameters of `count` channels, 1 to 4, from `first`. */
 static inline lil_lanes lil_load_lanes(const lil_channels *channels, uint32_t first,
                                        uint32_t count) {
-    if ((uintptr_t)channels->bias % 4 != 0) {
+    if (!lil_has_aligned_tables(channels)) {
         return lil_copy_lanes(channels, first, count);
     }
     mve_pred16_t mask = vctp32q(count);
