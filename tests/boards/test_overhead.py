@@ -25,12 +25,23 @@ from lilliput.unixport import find_device_package, find_natmod
 CORE = "cortex-m4"
 # The region that is counted begins in time.ticks_us() and ends in time.ticks_ms().
 BEGIN, END = "mp_hal_ticks_us", "mp_hal_ticks_ms"
+MODELS = (
+    "mlperf_kws_ref_model",
+    "mlperf_ad01_int8",
+    "mlperf_vww_96_int8",
+    "mlperf_pretrainedResnet_quant",
+)
+# Pixels where the model takes them, int8 otherwise.
 INFER = """
-import time, lilliput
+import array, time, lilliput
 model = lilliput.load("/rom/model.lil")
 x = open("/rom/input", "rb").read()
 out = model.output.buffer()
-model.infer(x, out)
+try:
+    model.infer(x, out)
+except ValueError:
+    x = array.array("b", x)
+    model.infer(x, out)
 time.ticks_us(); model.infer(x, out); time.ticks_ms()
 """
 
@@ -43,9 +54,9 @@ class Count:
     functions: dict[str, int]
 
 
-@pytest.fixture(scope="module")
-def model(models: Path) -> bytes:
-    return convert(models / "mlperf_kws_ref_model.tflite").data
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest, models: Path) -> bytes:
+    return convert(models / f"{request.param}.tflite").data
 
 
 @pytest.fixture(scope="module")
