@@ -161,6 +161,43 @@ def test_kernels_equal_those_of_the_host(
     sweep()
 
 
+def narrow_shapes() -> list[Shape]:
+    """Few pixels, channels in multiples of four: what the kernels for narrow rows take, with and
+    without rest, beside what they leave to others."""
+    shapes = []
+    for is_int4 in (False, True):
+        numbers = Numbers(seed=len(shapes), input_zero_point=-128, is_int4=is_int4)
+        for depth in (4, 16, 36, 64, 80, 128, 192):
+            for width, outputs in ((1, 64), (2, 5), (5, 7), (9, 2), (10, 6)):
+                shapes.append(
+                    Shape("1x1", "CONV_2D", (2, width, depth), outputs, numbers=numbers)
+                )  # fmt: skip
+        for depth, kernel in ((1, (10, 4)), (3, (3, 3)), (16, (3, 3)), (20, (3, 3)), (64, (3, 3))):
+            for width, stride in ((3, 1), (5, 2), (7, 1), (13, 1)):
+                size, strides = (3, width, depth), (stride, stride)
+                shapes.append(Shape("kxk", "CONV_2D", size, 6, kernel, strides, numbers=numbers))
+    for width in range(1, 14):
+        for stride in (1, 2):
+            for zero_point in (-128, 5):
+                numbers = Numbers(seed=width, input_zero_point=9, output_zero_point=zero_point)
+                shapes.append(
+                    Shape(
+                        "depthwise", "DEPTHWISE_CONV_2D", (3, width, 8), 8, (3, 3),
+                        (stride, stride), numbers=numbers,
+                    )
+                )  # fmt: skip
+    return shapes
+
+
+@pytest.mark.parametrize("misalignment", [0, 2])
+def test_narrow_rows_equal_those_of_the_host(
+    misalignment: int, builds: list[Build], host: Build
+) -> None:
+    shapes = narrow_shapes()
+    jobs = [job_of_shape(shape, misalignment=misalignment) for shape in shapes]
+    compare(builds, host, jobs, list(map(repr, shapes)))
+
+
 @SWEEP
 @given(st.lists(st.tuples(recipes(), st.integers(0, 3)), min_size=BATCH // 2, max_size=BATCH))
 def test_graphs_equal_those_of_the_host(
