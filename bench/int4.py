@@ -19,6 +19,7 @@ from benchmark import table, wrapped
 from emulation import CORES, BuildError, EmulationError, EmulatorsMissing
 from emulation.models import arena_bytes_of, job_of_model, macs_of
 from measuring import PUBLISHED, Subject, measure
+from photographs import photographs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import lilliput
@@ -121,8 +122,6 @@ def fashion_mnist_accuracy(progress: Progress) -> str:
 def agreement(models: Path, progress: Progress) -> str:
     """How often the int8 network's answer stays, on photographs that the layers were not chosen
     on."""
-    from photographs import photographs
-
     names = [name for name in VISUAL_WAKE_WORDS if (models / f"{name}.tflite").is_file()]
     task = progress.add_task("visual wake words", total=len(names))
     rows = []
