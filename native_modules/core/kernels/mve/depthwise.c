@@ -11,6 +11,8 @@
 #include "columns.h"
 #include "requantize.h"
 
+#include <stddef.h>
+
 #define LIL_PIXEL_SUMS 192 /* sums of which a call keeps so many on the stack */
 
 /* The window's rows in blocks of four, those inside of the map first. The others' inputs are zero
@@ -335,7 +337,8 @@ static __attribute__((noinline)) void dot_blocks(const layout *plan, uint32_t x,
     }
 }
 
-/* How the windows of 3x3 of a part of a row are laid out and read. */
+/* How the windows of 3x3 of a part of a row are laid out and read. Neighbours are loaded in pairs.
+ */
 typedef struct block_3x3 {
     const int8_t *weights[3]; /* rows of the window */
     int8_t *laid_weights;
@@ -395,8 +398,8 @@ LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t
     uint32_t at, step;
     __asm__ volatile(
         "ldrd %[sum0], %[sum1], [%[block]]\n\t"
-        "ldrd %[sum2], %[at], [%[block], #8]\n\t"
-        "vldrw.32 q4, [%[block], #56]\n\t"
+        "ldrd %[sum2], %[at], [%[block], %[weights_2]]\n\t"
+        "vldrw.32 q4, [%[block], %[weight_offsets]]\n\t"
         "vadd.i32 q4, q4, %[channel]\n\t"
         "vldrw.32 q0, [%[sum0], q4]\n\t"
         "vldrw.32 q1, [%[sum1], q4]\n\t"
@@ -412,19 +415,19 @@ LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t
         "vld42.32 {q4, q5, q6, q7}, [%[at]]\n\t"
         "vld43.32 {q4, q5, q6, q7}, [%[at]]\n\t"
         ".if %c[inside] < 3\n\t"
-        "ldr %[step], [%[block], #52]\n\t"
+        "ldr %[step], [%[block], %[fill]]\n\t"
         "vdup.8 q2, %[step]\n\t"
         ".endif\n\t"
         ".if %c[inside] < 2\n\t"
         "vmov q1, q2\n\t"
         ".endif\n\t"
-        "ldrd %[sum0], %[sum1], [%[block], #16]\n\t"
-        "ldrd %[sum2], %[at], [%[block], #24]\n\t"
-        "ldrd %[sum3], %[step], [%[block], #32]\n\t"
-        "vldrw.32 q3, [%[block], #72]\n\t"
+        "ldrd %[sum0], %[sum1], [%[block], %[inputs_0]]\n\t"
+        "ldrd %[sum2], %[at], [%[block], %[inputs_2]]\n\t"
+        "ldrd %[sum3], %[step], [%[block], %[last_group]]\n\t"
+        "vldrw.32 q3, [%[block], %[group_offsets]]\n\t"
         "vadd.i32 q3, q3, %[channel]\n\t"
         "wls lr, %[step], 2f\n\t"
-        "ldr %[step], [%[block], #48]\n"
+        "ldr %[step], [%[block], %[group_step]]\n"
         "1:\n\t"
         "vldrw.32 q0, [%[sum0], q3]\n\t"
         ".if %c[inside] > 1\n\t"
@@ -440,7 +443,7 @@ LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t
         "vst43.8 {q0, q1, q2, q3}, [%[at]]!\n\t"
         "le lr, 1b\n"
         "2:\n\t"
-        "vldrw.32 q3, [%[block], #88]\n\t"
+        "vldrw.32 q3, [%[block], %[last_offsets]]\n\t"
         "vadd.i32 q3, q3, %[channel]\n\t"
         "vldrw.32 q0, [%[sum0], q3]\n\t"
         ".if %c[inside] > 1\n\t"
@@ -453,7 +456,7 @@ LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t
         "vst41.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
         "vst42.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
         "vst43.8 {q0, q1, q2, q3}, [%[sum3]]\n\t"
-        "ldrd %[at], %[step], [%[block], #40]\n\t"
+        "ldrd %[at], %[step], [%[block], %[windows]]\n\t"
         "dls lr, %[pixels]\n"
         "3:\n\t"
         "vld40.32 {q0, q1, q2, q3}, [%[at]]\n\t"
@@ -470,7 +473,16 @@ LIL_INLINE void dot_block_3x3(const block_3x3 *block, uint32_t channel, uint32_t
         "le lr, 3b"
         : [sums] "+r"(sums), [sum0] "=&Te"(sum0), [sum1] "=&Te"(sum1), [sum2] "=&Te"(sum2),
           [sum3] "=&Te"(sum3), [at] "=&r"(at), [step] "=&r"(step)
-        : [block] "r"(block), [channel] "r"(channel), [pixels] "r"(pixels), [inside] "i"(inside)
+        : [block] "r"(block), [channel] "r"(channel), [pixels] "r"(pixels), [inside] "i"(inside),
+          [weights_2] "i"(offsetof(block_3x3, weights[2])),
+          [inputs_0] "i"(offsetof(block_3x3, inputs)),
+          [inputs_2] "i"(offsetof(block_3x3, inputs[2])),
+          [last_group] "i"(offsetof(block_3x3, last_group)),
+          [windows] "i"(offsetof(block_3x3, windows)),
+          [group_step] "i"(offsetof(block_3x3, group_step)), [fill] "i"(offsetof(block_3x3, fill)),
+          [weight_offsets] "i"(offsetof(block_3x3, weight_offsets)),
+          [group_offsets] "i"(offsetof(block_3x3, group_offsets)),
+          [last_offsets] "i"(offsetof(block_3x3, last_offsets))
         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");
 }
 
