@@ -81,9 +81,9 @@ class Edge:
 class Step:
     """One operator of the program. `kind` is a `lil_kind` without its prefix.
 
-    `trained_offset` is where in the arena its trained constants lie, None for none; with
-    `trains_weights` they are its weights, too, not its bias only. `is_training` marks what an
-    inference skips.
+    `trained_offset` is where in the arena its trained constants lie, None for none: its bias, and
+    the weights of the first `arena_inputs` input channels of each group. `is_training` marks what
+    an inference skips.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class Step:
     constants: bytes = b""
     macs: int = 0
     trained_offset: int | None = None
-    trains_weights: bool = False
+    arena_inputs: int = 0
     is_training: bool = False
 
 

@@ -4,7 +4,7 @@
  * `rows_per_sweep`: so the rows of a ring are consumed before they are overwritten. The planner
  * derives the rings' sizes from these very rules.
  */
-#include "kernels/kernels.h"
+#include "training/split.h"
 
 #include <stddef.h>
 
@@ -105,9 +105,12 @@ static uint32_t rows_ready(const lil_run_state *run, const lil_tensor *tensor) {
 static void load_pass(const lil_run_state *run, uint32_t index, lil_pass *pass) {
     lil_call *call = &pass->call;
     const uint8_t *op = operator_record(run, index);
-    const uint32_t half = offsetof(lil_operator, parameters); /* without a loop over words */
-    memcpy(&call->op, op, half);
-    memcpy(&call->op.parameters, op + half, sizeof call->op.parameters);
+    /* In two, without a loop over words. */
+    memcpy(&call->op, op,
+           LIL_TRAINING ? offsetof(lil_operator, parameters)
+                        : offsetof(lil_operator, trained_offset));
+    memcpy(&call->op.parameters, op + offsetof(lil_operator, parameters),
+           sizeof call->op.parameters);
     memcpy(&call->output, tensor_record(run, call->op.output), sizeof call->output);
     call->constants = run->constants + (call->op.constants_offset - run->segment.constants_offset);
 #if LIL_TRAINING
@@ -181,6 +184,12 @@ static void compute_rows(const lil_run_state *run, lil_pass *pass, uint32_t row,
     for (uint32_t i = 0; i < call->op.edge_count; i++) {
         call->sources[i].first = lil_first_row(&pass->edges[i], (int32_t)row);
     }
+#if LIL_TRAINING
+    if (lil_is_split(&call->op, &call->sources[0].tensor)) {
+        lil_compute_split(call, lil_find_kernel(call->op.kind));
+        return;
+    }
+#endif
     lil_find_kernel(call->op.kind)(call);
 }
 
@@ -474,11 +483,10 @@ static void reset_operator(const lil_run_state *run, const lil_operator *op) {
     const uint8_t *from = run->constants + (op->constants_offset - run->segment.constants_offset);
     uint8_t *to = run->arena + op->trained_offset;
     uint32_t count = lil_load_tensor(run->model, &run->header, op->output).channels;
+    lil_edge edge = lil_load_edge(run->model, &run->header, op->first_edge);
+    lil_tensor input = lil_load_tensor(run->model, &run->header, edge.tensor);
     memcpy(to, from, 4 * count);
-    if (op->flags & LIL_TRAINS_WEIGHTS) {
-        uint32_t tables = lil_channel_table_bytes(count);
-        memcpy(to + 4 * count, from + tables, op->constants_bytes - tables);
-    }
+    lil_reset_weights(op, &input, count, from, to + 4 * count);
 }
 
 int32_t lil_reset(const lil_buffer *model, const lil_buffer *context, const lil_buffer *arena) {
@@ -490,7 +498,7 @@ int32_t lil_reset(const lil_buffer *model, const lil_buffer *context, const lil_
     if (run.header.training_bytes == 0) {
         return LIL_DONE;
     }
-    memset(run.arena, 0, lil_trained_start(&run.header));
+    memset(run.arena, 0, run.header.training_bytes);
     for (; run.progress->segment < run.header.inference_segments; run.progress->segment++) {
         status = open_segment(&run);
         if (status != LIL_OK) {

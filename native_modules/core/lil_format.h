@@ -22,7 +22,7 @@
 
 #include <stdint.h>
 
-#define LIL_VERSION 2
+#define LIL_VERSION 3
 #define LIL_LAYOUT 3 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
@@ -98,11 +98,8 @@ enum lil_operator_flags {
     LIL_SHIFTS_RIGHT = 8,
     /* CONVOLUTION, FULLY_CONNECTED: the weights have four bits, two to a byte. */
     LIL_INT4 = 16,
-    /* Of an operator with a trained_offset: its weights are in the arena, too, not its bias only.
-     */
-    LIL_TRAINS_WEIGHTS = 32,
     /* Skipped in an inference. */
-    LIL_FOR_TRAINING = 64
+    LIL_FOR_TRAINING = 32
 };
 
 enum lil_axis { LIL_AXIS_HEIGHT = 1, LIL_AXIS_WIDTH = 2, LIL_AXIS_CHANNELS = 4 };
@@ -358,10 +355,14 @@ typedef struct lil_operator {
     uint32_t constants_bytes;
     uint32_t scratch_offset; /* in the arena, a multiple of 4 */
     uint32_t scratch_bytes;
-    /* Where in the arena int32 bias[C] lies, and with LIL_TRAINS_WEIGHTS all the weights behind it,
-     * in place of those among the constants; a multiple of 4. LIL_NONE: in the file. Of updates,
-     * and of gradients with weights, it is that of the inference's operator. */
+    /* Where in the arena int32 bias[C] lies, and behind it the weights of the first `arena_inputs`
+     * input channels of each group, packed as if there were no others, in place of those among the
+     * constants; a multiple of 4. LIL_NONE: all lie in the file. Of updates, and of gradients with
+     * weights, both are those of the inference's operator. */
     uint32_t trained_offset;
+    /* An even number or all of them; all or none where there are several groups, in DEPTHWISE and
+     * TRANSPOSED_CONVOLUTION, with LIL_INT4, and in FULLY_CONNECTED over several rows. */
+    uint32_t arena_inputs;
     lil_parameters parameters;
 } lil_operator;
 

@@ -32,9 +32,11 @@ static inline lil_tensor lil_load_tensor(const uint8_t *model, const lil_header 
 
 static inline lil_operator lil_load_operator(const uint8_t *model, const lil_header *header,
                                              uint32_t index) {
-    lil_operator op;
-    memcpy(&op, model + header->operators_offset + index * sizeof op, sizeof op);
-    return op;
+    /* Copied once: what memcpy has written to a local variable is copied again on return. */
+    typedef struct __attribute__((packed, may_alias)) record {
+        lil_operator value;
+    } record;
+    return ((const record *)(model + header->operators_offset))[index].value;
 }
 
 static inline lil_edge lil_load_edge(const uint8_t *model, const lil_header *header,

@@ -1,5 +1,5 @@
 /* Checks that an operator's kernel stays inside of its rows, constants and 32-bit sums. */
-#include "kernels/kernels.h"
+#include "training/split.h"
 
 /* An operator under check, with its tensors. Single-input operators look at `in` only. */
 typedef struct subject {
@@ -48,14 +48,22 @@ static bool shifts_right(const subject *s, uint32_t largest, int32_t multiplier,
     return shift <= -1 && shift >= -23 && largest + (1u << (7 - shift)) <= INT32_MAX;
 }
 
-/* Whether what training changes lies among the trained constants: the bias of `count` channels, and
- * the weights with LIL_TRAINS_WEIGHTS. */
-static bool trained_fits(const subject *s, uint32_t count, uint64_t weight_bytes) {
+#if LIL_TRAINING
+/* Whether what training changes lies among the trained constants: the bias, and weights. */
+static bool trained_fits(const subject *s) {
     uint32_t offset = s->op->trained_offset;
-    uint64_t bytes = 4 * (uint64_t)count + (s->op->flags & LIL_TRAINS_WEIGHTS ? weight_bytes : 0);
+    uint32_t count = s->out.channels;
     return offset % 4 == 0 && offset >= lil_trained_start(s->header) &&
-           offset + bytes <= s->header->training_bytes;
+           lil_split_is_sound(s->op, &s->in) &&
+           offset + 4 * (uint64_t)count + lil_arena_weight_bytes(s->op, &s->in, count) <=
+               s->header->training_bytes;
 }
+#else
+static bool trained_fits(const subject *s) {
+    (void)s;
+    return true;
+}
+#endif
 
 /* Bias, multipliers and shifts of every channel, and `inputs` weights for each, in pairs of
  * channels where there are `pairs`: in bounds, and no sum can leave 32 bits. */
@@ -71,7 +79,7 @@ static int32_t verify_channels(const subject *s, uint64_t inputs, uint64_t pairs
         return LIL_ERROR_CONSTANTS;
     }
     bool is_trained = LIL_TRAINING && s->op->trained_offset != LIL_NONE;
-    if (is_trained && !trained_fits(s, count, s->op->constants_bytes - table_bytes)) {
+    if (is_trained && !trained_fits(s)) {
         return LIL_ERROR_OPERATOR;
     }
     if (s->constants == NULL) {

@@ -16,6 +16,7 @@ from training_steps import (
 )
 
 from lilliput.format import write
+from lilliput.lower.packing import pack_pairs
 from lilliput.planner import plan
 from lilliput.program import Edge
 
@@ -23,15 +24,17 @@ BATCH = 40
 
 
 def backward(dice: np.random.Generator) -> Outline:
-    """The gradients of a 1x1 convolution and of a depthwise one, behind a clamp."""
+    """The gradients of a 1x1 convolution and of a depthwise one, behind the clamp of a convolution;
+    both convolutions have some of their weights in the arena."""
     height, width, channels, inputs = (int(n) for n in dice.integers(1, (5, 8, 41, 34)))
     kernel, stride = (int(n) for n in dice.integers(1, (6, 3)))
     window = Window((kernel, kernel), (stride, stride), pad=(kernel // 2, kernel // 2))
     shape = (height, width, channels)
-    wide = ((height - 1) * stride + kernel - 2 * (kernel // 2), width * stride + kernel % 2, inputs)
+    high = max((height - 1) * stride + kernel % 2, 1)
+    wide = (high, width * stride + kernel % 2, inputs)
     outline = Outline()
     gradient = outline.gradient(shape)
-    y = outline.input(shape)
+    y = split_layer(outline, dice, shape)
     limits = (int(dice.integers(-128, 0)), int(dice.integers(0, 128)))
     row = -(-width * channels // 8)
     mask = outline.add("MASK", (height, row, 1), (Edge(y),), {}, dtype="bits", activation=limits)
@@ -55,6 +58,8 @@ def backward(dice: np.random.Generator) -> Outline:
         is_pointwise=True,
     )
     weights = dice.integers(-127, 128, (channels, inputs), np.int8)
+    in_arena = 2 * int(dice.integers(inputs // 2)) + 2 if inputs > 2 else inputs
+    trained = outline.train(np.zeros(channels), pack_pairs(weights[:, :in_arena]).tobytes())
     through = outline.add(
         "CONVOLUTION_GRADIENT",
         (height, width, inputs),
@@ -62,6 +67,8 @@ def backward(dice: np.random.Generator) -> Outline:
         {"gradient": {"window": Window().fields(), "limit": 1 << 14, "shift": 8}},
         constants=layer_constants(weights),
         is_pointwise=True,
+        trained=trained,
+        arena_inputs=in_arena,
     )
     below = outline.add(
         "DEPTHWISE_GRADIENT",
@@ -83,6 +90,26 @@ def backward(dice: np.random.Generator) -> Outline:
             trained=outline.train(np.zeros(count, np.int32)),
         )
     return outline
+
+
+def split_layer(outline: Outline, dice: np.random.Generator, shape: tuple[int, ...]) -> int:
+    """A 1x1 or 3x2 convolution with some of its weights in the arena."""
+    window = Window() if dice.integers(2) else Window((3, 2), pad=(1, 0))
+    height, width, channels = shape
+    inputs = int(dice.integers(3, 50))
+    source = outline.input((height, width, inputs))
+    weights = dice.integers(-127, 128, (channels, *window.kernel, inputs), np.int8)
+    in_arena = 2 * int(dice.integers(1, inputs // 2 + 1))
+    bias = dice.integers(-(2**12), 2**12, channels)
+    return outline.layer(
+        "CONVOLUTION",
+        source,
+        shape,
+        layer_constants(weights, bias, shift=-int(dice.integers(6, 9))),
+        window,
+        trained=outline.train(bias, pack_pairs(weights[..., :in_arena]).tobytes()),
+        arena_inputs=in_arena,
+    )
 
 
 def job_of(outline: Outline, classes: int, dice: np.random.Generator) -> Job:

@@ -422,23 +422,28 @@ def test_update_of_convolution(layer, seed, sink, zero_point, streamed) -> None:
     weights = dice.integers(-127, 128, (layer.z[2], *layer.window.kernel, group_inputs), np.int8)
     keeps_first = groups == 1 and bool(dice.integers(2))
     saved = trained if keeps_first else layer.x[2]
+    is_split = groups == 1 and bool(dice.integers(2))
+    in_arena = min(trained + trained % 2, group_inputs) if is_split else group_inputs
 
     def read(packed: bytes) -> np.ndarray:
         pairs = np.frombuffer(packed, np.int8).reshape(groups, -1)
-        taps = int(np.prod(layer.window.kernel)) * group_inputs
+        taps = int(np.prod(layer.window.kernel)) * in_arena
         rows = [unpack_pairs(part, layer.z[2] // groups)[:, :taps] for part in pairs]
-        return np.concatenate(rows).reshape(weights.shape)
+        result = weights.copy()
+        result[..., :in_arena] = np.concatenate(rows).reshape(*weights.shape[:3], in_arena)
+        return result
 
     check_update(
         "UPDATE_CONVOLUTION",
         lambda w, x: convolve(x, w, layer),
         layer,
         weights,
-        pack_pairs(weights, groups).tobytes(),
+        pack_pairs(weights[..., :in_arena], groups).tobytes(),
         read,
         dice,
         sink=sink,
         zero_point=zero_point,
+        in_arena=in_arena,
         trained=trained,
         saved=saved,
         mask=np.arange(group_inputs) < trained,
@@ -463,6 +468,7 @@ def test_update_of_depthwise(layer, seed, sink, zero_point) -> None:
         dice,
         sink=sink,
         zero_point=zero_point,
+        in_arena=layer.x[2],
         trained=layer.x[2],
         saved=layer.x[2],
         mask=np.ones(layer.z[2], bool),
@@ -471,8 +477,8 @@ def test_update_of_depthwise(layer, seed, sink, zero_point) -> None:
 
 
 def check_update(
-    kind, function, layer, weights, packed, read, dice, *, sink, zero_point, trained, saved, mask,
-    streamed,
+    kind, function, layer, weights, packed, read, dice, *, sink, zero_point, in_arena, trained,
+    saved, mask, streamed,
 ) -> None:  # fmt: skip
     """The weights after a step, to one of their steps; and the bias, into which the input's zero
     point is folded."""
@@ -503,7 +509,7 @@ def check_update(
         constants=factors(scales),
         is_sink=sink,
         trained=offset,
-        trains_weights=True,
+        arena_inputs=in_arena,
     )
     image, target = random_map(dice, layer.z), random_map(dice, layer.z)
     stepped = train_step(
@@ -626,7 +632,7 @@ def test_weights_saturate(rate: tuple[int, int]) -> None:
         dtype="int8",
         constants=factors([1.0, 1.0]),
         trained=offset,
-        trains_weights=True,
+        arena_inputs=2,
     )
     image, x = np.array([[[50, -50]]], np.int8), np.array([[[-60, 60]]], np.int8)
     stepped = train_step(outline, [image, x], np.zeros_like(image), rate=rate)

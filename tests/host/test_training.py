@@ -16,6 +16,7 @@ from training_reference import Reference, layer_constants
 from lilliput.format.writer import write
 from lilliput.graph import UnsupportedModel
 from lilliput.lower import lower
+from lilliput.lower.packing import pack_pairs, unpack_pairs
 from lilliput.planner import Schedule, plan
 from lilliput.program import Program, Step
 from lilliput.training.backward import Options, training_program
@@ -46,6 +47,19 @@ def measured(program: Program, scheme: Scheme, options: Options | None = None) -
     )
 
 
+def merged_weights(step: Step, kept: bytes, arena: bytes, channels: int, inputs: int) -> bytes:
+    """A layer's packed weights, those of its first `arena_inputs` inputs being the arena's."""
+    if step.kind == "DEPTHWISE_CONVOLUTION" or step.arena_inputs == inputs:
+        return arena[: len(kept)]
+    weights = unpack_pairs(np.frombuffer(kept, np.int8), channels)
+    weights = weights.reshape(channels, -1, inputs).copy()
+    taps = weights.shape[1] * step.arena_inputs
+    size = -(-channels // 2) * 2 * (taps + taps % 2)
+    held = unpack_pairs(np.frombuffer(arena[:size], np.int8), channels)[:, :taps]
+    weights[..., : step.arena_inputs] = held.reshape(channels, -1, step.arena_inputs)
+    return pack_pairs(weights).tobytes()
+
+
 def trained_values(probe: Probe, step: Step) -> tuple[np.ndarray, np.ndarray]:
     """A layer's weights and bias as they are in the arena now, as `layer_constants` has them."""
     program = probe.program
@@ -55,8 +69,10 @@ def trained_values(probe: Probe, step: Step) -> tuple[np.ndarray, np.ndarray]:
     bias = arena[step.trained_offset :][: 4 * channels]
     tables = -(-9 * channels // 4) * 4
     kept = step.constants[tables:]
-    if step.trains_weights:
-        kept = arena[step.trained_offset + 4 * channels :][: len(kept)]
+    if step.arena_inputs:
+        weights = arena[step.trained_offset + 4 * channels :]
+        inputs = program.tensors[step.edges[0].tensor].channels
+        kept = merged_weights(step, kept, weights, channels, inputs)
     constants = bias + step.constants[4 * channels : tables] + kept
     return layer_constants(program, replace(step, constants=constants))
 

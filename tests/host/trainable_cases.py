@@ -18,7 +18,7 @@ from lilliput.format import write
 from lilliput.lower.packing import pack_pairs
 from lilliput.lower.softmax_table import softmax_table
 from lilliput.planner import plan
-from lilliput.program import Edge, Step
+from lilliput.program import Edge
 
 
 def write_trainable_cases(folder: Path) -> list[Path]:
@@ -39,6 +39,7 @@ def outlines() -> dict[str, tuple[Outline, int]]:
     """The steps, and the number of their classes (0: a map is their target)."""
     return {
         "classifier": (_classifier(), 7),
+        "dense": (_classifier("FULLY_CONNECTED"), 7),
         "layers": (_layers(), 0),
         "elementwise": (_elementwise(), 0),
     }
@@ -48,27 +49,24 @@ def _gradient(window: Window, shift: int = 6) -> dict[str, dict[str, object]]:
     return {"gradient": {"window": window.fields(), "limit": LIMIT, "shift": shift}}
 
 
-def _classifier() -> Outline:
-    """A trained fully connected layer, its cross-entropy and its update."""
+def _classifier(kind: str = "CONVOLUTION") -> Outline:
+    """A layer of which the weights of 4 in 10 inputs are trained, its cross-entropy and its
+    update."""
+    is_dense = kind == "FULLY_CONNECTED"
     outline = Outline()
     x = outline.input((1, 1, 10), 3)
     outline.target_bytes = 4
     weights = (np.arange(70) % 23 - 11).astype(np.int8).reshape(7, 10)
     constants = layer_constants(weights)
-    offset = outline.train(np.zeros(7, np.int32), pack_pairs(weights).tobytes())
-    logits = outline.map((1, 1, 7), "int8")
-    outline.steps.append(
-        Step(
-            "CONVOLUTION",
-            "logits",
-            logits,
-            (Edge(x),),
-            is_pointwise=True,
-            parameters={"window": Window().fields()},
-            constants=constants,
-            trained_offset=offset,
-            trains_weights=True,
-        )
+    offset = outline.train(np.zeros(7, np.int32), pack_pairs(weights[:, :4]).tobytes())
+    logits = outline.layer(
+        kind,
+        x,
+        (1, 1, 7),
+        constants,
+        None if is_dense else Window(),
+        trained=offset,
+        arena_inputs=4,
     )
     table = softmax_table(0.1, 1.0).astype("<i4").tobytes()
     loss = outline.add("CROSS_ENTROPY", (1, 1, 7), (Edge(logits),), {}, constants=table)
@@ -88,9 +86,9 @@ def _classifier() -> Outline:
         constants=constants,
         is_pointwise=True,
         trained=offset,
-        trains_weights=True,
+        arena_inputs=4,
     )
-    _update(outline, "UPDATE_CONVOLUTION", Window(), scaled, x, 10, offset, sink=False)
+    _update(outline, "UPDATE_CONVOLUTION", Window(), scaled, x, 10, offset, 4, sink=False)
     _update_bias(outline, scaled, offset)
     return outline
 
@@ -104,11 +102,11 @@ def _layers() -> Outline:
     dice = np.random.default_rng(1)
     weights = dice.integers(-127, 128, (6, 3, 2, 6), np.int8)
     channels = dice.integers(-127, 128, (3, 2, 6), np.int8)
-    first = outline.train(np.zeros(6, np.int32), pack_pairs(weights).tobytes())
+    first = outline.train(np.zeros(6, np.int32), pack_pairs(weights[..., :2]).tobytes())
     second = outline.train(np.zeros(6, np.int32), channels.tobytes())
-    for kind, constants, offset in (
-        ("CONVOLUTION_GRADIENT", layer_constants(weights), first),
-        ("DEPTHWISE_GRADIENT", depthwise_constants(channels), second),
+    for kind, constants, offset, arena_inputs in (
+        ("CONVOLUTION_GRADIENT", layer_constants(weights), first, 2),
+        ("DEPTHWISE_GRADIENT", depthwise_constants(channels), second, 6),
     ):
         outline.add(
             kind,
@@ -117,11 +115,11 @@ def _layers() -> Outline:
             _gradient(window),
             constants=constants,
             trained=offset,
-            trains_weights=True,
+            arena_inputs=arena_inputs,
         )
     for sink in (True, False):
-        _update(outline, "UPDATE_CONVOLUTION", window, gradient, x, 6, first, sink=sink)
-        _update(outline, "UPDATE_DEPTHWISE", window, gradient, x, 6, second, sink=sink)
+        _update(outline, "UPDATE_CONVOLUTION", window, gradient, x, 6, first, 2, sink=sink)
+        _update(outline, "UPDATE_DEPTHWISE", window, gradient, x, 6, second, 6, sink=sink)
     return outline
 
 
@@ -164,12 +162,12 @@ def _elementwise() -> Outline:
 
 def _update(
     outline: Outline, kind: str, window: Window, gradient: int, x: int, inputs: int, offset: int,
-    *, sink: bool,
+    trained: int, *, sink: bool,
 ) -> None:  # fmt: skip
     edges = (Edge(gradient), window.forward_edge(x))
     if not sink:
         edges = tuple(Edge(e.tensor, 0, 0, outline.tensors[e.tensor].height - 1) for e in edges)
-    update = {"window": window.fields(), "trained_inputs": inputs, "input_channels": inputs}
+    update = {"window": window.fields(), "trained_inputs": trained, "input_channels": inputs}
     outline.add(
         kind,
         (1, 1, 1),
@@ -179,7 +177,7 @@ def _update(
         constants=factors([0.01] * outline.tensors[gradient].channels),
         is_sink=sink,
         trained=offset,
-        trains_weights=True,
+        arena_inputs=trained,
     )
 
 

@@ -111,7 +111,7 @@ class Outline:
         is_pointwise: bool = False,
         activation: tuple[int, int] = (-128, 127),
         trained: int | None = None,
-        trains_weights: bool = False,
+        arena_inputs: int = 0,
     ) -> int:
         """A training step and its output; `trained` is what `train` returned."""
         output = self.map(shape, dtype)
@@ -127,8 +127,38 @@ class Outline:
                 parameters=parameters,
                 constants=constants,
                 trained_offset=trained,
-                trains_weights=trains_weights,
+                arena_inputs=arena_inputs,
                 is_training=True,
+            )
+        )
+        return output
+
+    def layer(
+        self,
+        kind: str,
+        source: int,
+        shape: Sequence[int],
+        constants: bytes,
+        window: Window | None,
+        *,
+        trained: int | None = None,
+        arena_inputs: int = 0,
+    ) -> int:
+        """A CONVOLUTION, or with no window a FULLY_CONNECTED, of the inference, and its output."""
+        output = self.map(shape, "int8")
+        height = self.tensors[source].height
+        self.steps.append(
+            Step(
+                kind,
+                f"{kind.lower()}{output}",
+                output,
+                (window.forward_edge(source) if window else Edge(source, 1, 0, 0),),
+                is_sink=window is None,
+                is_pointwise=window == Window() and height > 1,
+                parameters={"window": window.fields()} if window else {},
+                constants=constants,
+                trained_offset=trained,
+                arena_inputs=arena_inputs,
             )
         )
         return output
@@ -216,10 +246,10 @@ def train_step(
     )
 
 
-def layer_constants(weights: np.ndarray) -> bytes:
-    """Constants of a layer whose bias and requantisation do not matter. weights: int8, (C, ...)
-    for a convolution, packed already for a depthwise one; see `depthwise_constants`."""
-    return _tables(len(weights)) + pack_pairs(weights).tobytes()
+def layer_constants(weights: np.ndarray, bias: np.ndarray | None = None, shift: int = 0) -> bytes:
+    """Constants of a convolution or fully connected layer with the factor 2^(shift - 1) for all
+    channels, and no bias: what does not matter but to its output. weights: int8, (C, ...)."""
+    return _tables(len(weights), bias, shift) + pack_pairs(weights).tobytes()
 
 
 def grouped_constants(weights: np.ndarray, groups: int) -> bytes:
@@ -232,9 +262,10 @@ def depthwise_constants(weights: np.ndarray) -> bytes:
     return _tables(weights.shape[-1]) + weights.tobytes()
 
 
-def _tables(channels: int) -> bytes:
-    table = np.zeros(channels, "<i4").tobytes() + np.full(channels, 1 << 30, "<i4").tobytes()
-    table += bytes(channels)
+def _tables(channels: int, bias: np.ndarray | None = None, shift: int = 0) -> bytes:
+    biases = np.zeros(channels, "<i4") if bias is None else bias.astype("<i4")
+    table = biases.tobytes() + np.full(channels, 1 << 30, "<i4").tobytes()
+    table += np.full(channels, shift, np.int8).tobytes()
     return table + bytes(-len(table) % 4)
 
 

@@ -178,6 +178,7 @@ def _operators(program: Program, plan: Plan, offsets: Sequence[int]) -> bytes:
                     "scratch_offset": plan.scratch_offsets[index],
                     "scratch_bytes": plan.scratch_bytes[index],
                     "trained_offset": _or_none(step.trained_offset),
+                    "arena_inputs": step.arena_inputs,
                     "parameters": _parameters(step),
                 },
             )
@@ -220,7 +221,6 @@ def _flags(step: Step) -> int:
         "LIL_SINGLE_ROUNDING": step.rounds_once,
         "LIL_SHIFTS_RIGHT": step.shifts_right,
         "LIL_INT4": step.is_int4,
-        "LIL_TRAINS_WEIGHTS": step.trains_weights,
         "LIL_FOR_TRAINING": step.is_training,
     }
     return sum(names[name] for name, is_set in flags.items() if is_set)

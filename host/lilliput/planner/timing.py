@@ -55,7 +55,7 @@ class Timing:
         limit = -(-count // self.pace) if local else _rows_at_a_time(flow, step)
         if not local:
             self.pace = max(self.pace, -(-count // limit))
-        if step.is_training and step.trains_weights and step.kind in _INPUT_GRADIENTS:
+        if step.is_training and step.arena_inputs and step.kind in _INPUT_GRADIENTS:
             limit = count
         times = _limited(np.maximum.accumulate(self._ready(local, count)), limit)
         self.rows_per_sweep.append(limit)

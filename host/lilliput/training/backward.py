@@ -295,7 +295,7 @@ class _Backward:
             constants=step.constants,
             macs=step.macs,
             trained_offset=place.offsets.get(step.name),
-            trains_weights=step.name in self.scheme.weights,
+            arena_inputs=place.inputs.get(step.name, 0),
             name=name,
         )
         return made
@@ -401,7 +401,7 @@ class _Backward:
             constants=constants,
             macs=macs,
             trained_offset=place.offsets[step.name],
-            trains_weights=step.name in self.scheme.weights,
+            arena_inputs=place.inputs.get(step.name, 0),
         )
 
     def _saved(self, index: int, step: Step, count: int, groups: int, is_depthwise: bool) -> int:
@@ -582,7 +582,7 @@ class _Backward:
         constants: bytes = b"",
         macs: int = 0,
         trained_offset: int | None = None,
-        trains_weights: bool = False,
+        arena_inputs: int = 0,
         name: str = "",
     ) -> None:
         self.steps.append(
@@ -598,7 +598,7 @@ class _Backward:
                 constants=constants,
                 macs=macs,
                 trained_offset=trained_offset,
-                trains_weights=trains_weights,
+                arena_inputs=arena_inputs,
                 is_training=True,
             )
         )
@@ -610,7 +610,7 @@ class _Backward:
                 step = replace(
                     step,
                     trained_offset=place.offsets[step.name],
-                    trains_weights=step.name in self.scheme.weights,
+                    arena_inputs=place.inputs.get(step.name, 0),
                 )
             steps += [step, *self.behind.get(index, [])]
         return replace(

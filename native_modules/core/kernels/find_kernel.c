@@ -1,5 +1,6 @@
 /* The table of kernels. A build may leave some out: its entry is then NULL, and the verifier
  * refuses models that need it. */
+#include "../training/split.h"
 #include "dsp/blocks.h"
 #include "mve/columns.h"
 #include "strips.h"
@@ -51,14 +52,17 @@ uint32_t lil_scratch_bytes(const lil_operator *op, const lil_tensor *input,
     uint32_t taps = (uint32_t)window->kernel_height * window->kernel_width;
     switch (op->kind) {
     case LIL_CONVOLUTION:
-        return lil_convolution_scratch(op, input->channels, output->channels);
+        return lil_split_scratch(op, input, output,
+                                 lil_convolution_scratch(op, input->channels, output->channels));
     case LIL_TRANSPOSED_CONVOLUTION:
         return taps * input->channels;
     case LIL_DEPTHWISE_CONVOLUTION:
         return maximum(maximum(8 * taps, input->channels), lil_column_scratch(window));
     case LIL_FULLY_CONNECTED:
-        return lil_fully_connected_scratch(op, input->height, input->width * input->channels,
-                                           output->channels);
+        return lil_split_scratch(op, input, output,
+                                 lil_fully_connected_scratch(op, input->height,
+                                                             input->width * input->channels,
+                                                             output->channels));
     case LIL_AVERAGE_POOL:
     case LIL_MAX_POOL:
         return op->flags & LIL_SINK ? 4 * output->width * output->channels : 0;

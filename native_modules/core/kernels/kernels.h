@@ -27,7 +27,7 @@ typedef struct lil_call {
     lil_source sources[LIL_MAX_INPUTS];
     const uint8_t *constants;
 #if LIL_TRAINING
-    const uint8_t *trained; /* int32 bias[C] [, weights] in their place, or NULL */
+    const uint8_t *trained; /* int32 bias[C] [, weights] in the arena, or NULL */
     lil_training *training; /* in a file that is trainable */
 #endif
     uint8_t *scratch;

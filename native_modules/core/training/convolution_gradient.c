@@ -4,39 +4,63 @@
 
 #if LIL_TRAINING
 
+/* Weights of `inputs` channels of each group, those from `first` on. */
+static lil_weight_part locate_part(const lil_call *call, const int8_t *weights, uint32_t inputs,
+                                   uint32_t first) {
+    const lil_window *window = &call->op.parameters.gradient.window;
+    uint32_t kernel = (uint32_t)window->kernel_height * window->kernel_width;
+    return (lil_weight_part){weights + 2 * first, lil_pair_bytes(&call->op, kernel * inputs),
+                             2 * inputs, first, inputs - first};
+}
+
 static lil_backward load_job(const lil_call *call) {
     const lil_window *window = &call->op.parameters.gradient.window;
+    const uint32_t outputs = call->sources[0].tensor.channels;
+    const uint32_t in_arena = call->trained == NULL ? 0 : call->op.arena_inputs;
     lil_backward j;
     j.call = call;
-    j.channels = lil_load_channels(call, call->sources[0].tensor.channels);
     j.group_inputs = call->output.channels / window->groups;
-    j.group_outputs = call->sources[0].tensor.channels / window->groups;
-    j.taps = (uint32_t)window->kernel_height * window->kernel_width * j.group_inputs;
+    j.group_outputs = outputs / window->groups;
+    j.part_count = 0;
+    if (in_arena != 0) {
+        const int8_t *weights = (const int8_t *)call->trained + 4 * outputs;
+        j.parts[j.part_count++] = locate_part(call, weights, in_arena, 0);
+    }
+    if (in_arena < j.group_inputs) {
+        const int8_t *weights = lil_locate_channels(call->constants, outputs).weights;
+        j.parts[j.part_count++] = locate_part(call, weights, j.group_inputs, in_arena);
+    }
     j.count.limit = call->op.parameters.gradient.limit;
     j.count.saturated = 0;
     return j;
 }
 
-/* Adds to the sums of a group's inputs what they get through one tap from one output pixel.
- * `weights`: those of the tap in the group's first pair. */
-static void add_tap(const lil_backward *j, const int8_t *weights, const int16_t *gradient,
-                    int32_t *restrict sums) {
+/* Adds to the sums of a group's inputs what those of a part get through one tap from one output
+ * pixel. */
+static void add_part(const lil_backward *j, const lil_weight_part *part, uint32_t group,
+                     uint32_t tap, const int16_t *gradient, int32_t *restrict sums) {
+    const int8_t *weights = part->weights + tap * part->tap_bytes +
+                            group * lil_pair_count(j->group_outputs) * part->pair_bytes;
+    sums += part->first;
     for (uint32_t c = 0; c < j->group_outputs; c += 2) {
         int32_t first = gradient[c];
         int32_t second = c + 1 < j->group_outputs ? gradient[c + 1] : 0;
         if ((first | second) != 0) {
-            for (size_t i = 0; i < j->group_inputs; i++) {
+            for (size_t i = 0; i < part->count; i++) {
                 sums[i] =
                     lil_wrapping_sum(sums[i], weights[2 * i] * first + weights[2 * i + 1] * second);
             }
         }
-        weights += lil_pair_bytes(&j->call->op, j->taps);
+        weights += part->pair_bytes;
     }
 }
 
-static const int8_t *group_weights(const lil_backward *j, uint32_t group) {
-    return j->channels.weights +
-           group * lil_pair_count(j->group_outputs) * lil_pair_bytes(&j->call->op, j->taps);
+/* The same for all inputs of the group. */
+static void add_tap(const lil_backward *j, uint32_t group, uint32_t tap, const int16_t *gradient,
+                    int32_t *sums) {
+    for (uint32_t i = 0; i < j->part_count; i++) {
+        add_part(j, &j->parts[i], group, tap, gradient, sums);
+    }
 }
 
 /* Adds what the inputs of a group get through one row of the window. `gradients`: the row of
@@ -51,8 +75,7 @@ static void add_window_row(const lil_backward *j, const int16_t *gradients, uint
         if (place < 0 || place % window->stride_width != 0 || column >= (int32_t)in->width) {
             continue;
         }
-        uint32_t tap = (ky * window->kernel_width + kx) * j->group_inputs;
-        add_tap(j, group_weights(j, group) + 2 * tap,
+        add_tap(j, group, ky * window->kernel_width + kx,
                 gradients + (uint32_t)column * in->channels + group * j->group_outputs, sums);
     }
 }
@@ -84,7 +107,7 @@ void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t 
     int32_t sums[j->group_inputs];
     for (uint32_t x = 0; x < count; x++) {
         memset(sums, 0, sizeof sums);
-        add_tap(j, group_weights(j, 0), gradients, sums);
+        add_tap(j, 0, 0, gradients, sums);
         for (size_t i = 0; i < j->group_inputs; i++) {
             out[i] = lil_finish_gradient(j, sums[i]);
         }
@@ -96,17 +119,17 @@ void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t 
 #elif !LIL_HAS_DSP
 
 /* The same, two inputs of two pixels at a time, for which registers suffice. */
-void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
-                            int16_t *out) {
+static void multiply_part(lil_backward *j, const lil_weight_part *part, const int16_t *gradients,
+                          uint32_t count, int16_t *out) {
     const uint32_t outputs = j->group_outputs, inputs = j->group_inputs;
-    const uint32_t step = lil_pair_bytes(&j->call->op, j->taps);
-    for (uint32_t i = 0; i < inputs; i += 2) {
-        bool has_second = i + 1 < inputs;
+    const uint32_t step = part->pair_bytes;
+    for (uint32_t i = 0; i < part->count; i += 2) {
+        bool has_second = i + 1 < part->count;
         for (uint32_t x = 0; x < count; x += 2) {
             bool has_next = x + 1 < count;
             const int16_t *a = gradients + x * outputs;
             const int16_t *b = has_next ? a + outputs : a;
-            const int8_t *w = group_weights(j, 0) + 2 * i; /* of a last input: and of the padding */
+            const int8_t *w = part->weights + 2 * i; /* of a last input: and of the padding */
             uint32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
             for (uint32_t twos = outputs / 2; twos != 0; twos--) {
                 int32_t first = a[0], second = a[1], third = b[0], fourth = b[1];
@@ -128,7 +151,7 @@ void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t 
                 b0 += (uint32_t)(w[0] * b[0]);
                 b1 += (uint32_t)(w[2] * b[0]);
             }
-            int16_t *to = out + x * inputs + i;
+            int16_t *to = out + x * inputs + part->first + i;
             to[0] = lil_finish_gradient(j, (int32_t)a0);
             if (has_second) {
                 to[1] = lil_finish_gradient(j, (int32_t)a1);
@@ -140,6 +163,13 @@ void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t 
                 }
             }
         }
+    }
+}
+
+void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
+                            int16_t *out) {
+    for (uint32_t i = 0; i < j->part_count; i++) {
+        multiply_part(j, &j->parts[i], gradients, count, out);
     }
 }
 

@@ -4,12 +4,21 @@
 
 #include "gradient.h"
 
+/* Weights that lie together: those of some input channels, in the arena or in the file. */
+typedef struct lil_weight_part {
+    const int8_t *weights; /* the first pair's, at its first tap of the window */
+    uint32_t pair_bytes;   /* from pair to pair */
+    uint32_t tap_bytes;    /* from one tap of the window to the next */
+    uint32_t first;        /* input channel of its group */
+    uint32_t count;        /* of input channels */
+} lil_weight_part;
+
 typedef struct lil_backward {
     const lil_call *call;
-    lil_channels channels;
+    lil_weight_part parts[2];
+    uint32_t part_count;
     uint32_t group_inputs;
     uint32_t group_outputs;
-    uint32_t taps; /* of one output channel */
     lil_clamp_count count;
 } lil_backward;
 

@@ -128,16 +128,16 @@ static void apply(const job *j, uint32_t first, uint32_t count, const int32_t *s
     const lil_call *call = j->call;
     lil_updater updater = lil_load_updater(call, j->outputs);
     int8_t *weights = (int8_t *)(lil_trained_bias(call) + j->outputs);
-    uint32_t taps = j->kernel * j->group_inputs;
+    uint32_t tap_inputs = call->op.arena_inputs;
+    uint32_t pair_bytes = lil_pair_bytes(&call->op, j->kernel * tap_inputs);
     for (uint32_t c = first; c < first + count; c++) {
         lil_rate rate = lil_load_rate(&updater, c);
         uint32_t in_group = c % j->group_outputs;
         uint32_t pair = c / j->group_outputs * lil_pair_count(j->group_outputs) + in_group / 2;
-        int8_t *of_channel = weights + pair * lil_pair_bytes(&call->op, taps) + in_group % 2;
+        int8_t *of_channel = weights + pair * pair_bytes + in_group % 2;
         for (uint32_t tap = 0; tap < j->kernel; tap++) {
             for (uint32_t i = 0; i < j->update->trained_inputs; i++) {
-                lil_update_weight(&updater, &rate, *sums++,
-                                  of_channel + 2 * (tap * j->group_inputs + i),
+                lil_update_weight(&updater, &rate, *sums++, of_channel + 2 * (tap * tap_inputs + i),
                                   call->sources[1].tensor.zero_point);
             }
         }

@@ -1,6 +1,7 @@
 /* Checks of what a training step adds to a file: that its kernels stay inside of their rows,
  * constants and trained constants. Sums may wrap, so they need none. */
 #include "gradient.h"
+#include "split.h"
 
 #if LIL_TRAINING
 
@@ -92,26 +93,39 @@ static uint64_t paired_bytes(const lil_operator *op, uint32_t groups, uint32_t o
     return (uint64_t)groups * lil_pair_count(outputs / groups) * lil_pair_bytes(op, (uint32_t)taps);
 }
 
-/* Bytes of the weights of the operator that an update is of, whose output has `outputs` channels.
- */
-static uint64_t updated_bytes(const lil_operator *op, uint32_t outputs) {
-    const lil_update *update = &op->parameters.update;
-    uint64_t kernel = (uint64_t)update->window.kernel_height * update->window.kernel_width;
-    uint32_t groups = update->window.groups;
-    return op->kind == LIL_UPDATE_DEPTHWISE
-               ? kernel * outputs
-               : paired_bytes(op, groups, outputs, kernel * (update->input_channels / groups));
+/* Bytes of the weights that lie in the arena, of an operator whose output has `outputs` channels;
+ * of its gradient or its update. */
+static uint64_t arena_bytes(const lil_operator *op, uint32_t outputs) {
+    const lil_window *w = &op->parameters.window;
+    bool is_depthwise = op->kind == LIL_DEPTHWISE_GRADIENT || op->kind == LIL_UPDATE_DEPTHWISE;
+    uint64_t kernel = (uint64_t)w->kernel_height * w->kernel_width;
+    if (op->arena_inputs == 0) {
+        return 0;
+    }
+    return is_depthwise ? kernel * outputs
+                        : paired_bytes(op, w->groups, outputs, kernel * op->arena_inputs);
 }
 
-/* The inference's constants of the operator whose gradient this is. */
-static int32_t verify_weights(const subject *s, uint64_t weight_bytes) {
-    uint64_t tables = lil_channel_table_bytes(s->in.channels);
-    if (s->op->constants_bytes < tables + weight_bytes) {
+/* Whether of the `inputs` channels of each group all have their weights in the arena, or as many as
+ * may where `may_split`. */
+static bool arena_inputs_are_sound(const lil_operator *op, uint32_t inputs, bool may_split) {
+    return op->arena_inputs == 0 || op->arena_inputs == inputs ||
+           (may_split && op->parameters.window.groups == 1 && op->arena_inputs < inputs &&
+            op->arena_inputs % 2 == 0);
+}
+
+/* The inference's constants, in the file and in the arena, of the operator whose gradient this is.
+ * `inputs`: its input channels, of each group. */
+static int32_t verify_weights(const subject *s, uint64_t weight_bytes, uint32_t inputs) {
+    if (s->op->constants_bytes < lil_channel_table_bytes(s->in.channels) + weight_bytes) {
         return LIL_ERROR_CONSTANTS;
     }
-    bool is_trained = s->op->trained_offset != LIL_NONE;
-    uint64_t bytes = s->op->flags & LIL_TRAINS_WEIGHTS ? s->op->constants_bytes - tables : 0;
-    return operator_status(!is_trained || trained_fits(s, s->in.channels, bytes));
+    if (s->op->trained_offset == LIL_NONE) {
+        return LIL_OK;
+    }
+    bool may_split = s->op->kind == LIL_CONVOLUTION_GRADIENT;
+    return operator_status(arena_inputs_are_sound(s->op, inputs, may_split) &&
+                           trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels)));
 }
 
 static int32_t verify_mask(const subject *s) {
@@ -189,7 +203,8 @@ static int32_t verify_convolution_gradient(const subject *s) {
     if (taps > LIL_LARGEST_TAPS) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_weights(s, paired_bytes(s->op, w->groups, s->in.channels, taps));
+    return verify_weights(s, paired_bytes(s->op, w->groups, s->in.channels, taps),
+                          s->out.channels / w->groups);
 }
 
 static int32_t verify_depthwise_gradient(const subject *s) {
@@ -197,7 +212,8 @@ static int32_t verify_depthwise_gradient(const subject *s) {
     if (!gradient_is_sound(s) || s->in.channels % s->out.channels != 0) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_weights(s, (uint64_t)w->kernel_height * w->kernel_width * s->in.channels);
+    return verify_weights(s, (uint64_t)w->kernel_height * w->kernel_width * s->in.channels,
+                          s->out.channels);
 }
 
 static int32_t verify_sum(const subject *s) {
@@ -277,10 +293,10 @@ static int32_t verify_update_weights(const subject *s) {
     bool is_depthwise = s->op->kind == LIL_UPDATE_DEPTHWISE;
     uint32_t groups = is_depthwise ? 1 : w->groups;
     if (!update_is_sound(s) || s->other.dtype != LIL_INT8 || !window_is_sound(w) ||
-        !(s->op->flags & LIL_TRAINS_WEIGHTS) || !update_edges_are_sound(s) || groups == 0 ||
-        update->trained_inputs == 0 || update->input_channels % groups != 0 ||
-        update->trained_inputs > update->input_channels / groups || s->in.channels % groups != 0 ||
-        (uint64_t)s->in.width * w->stride_width > 1 << 30) {
+        !update_edges_are_sound(s) || groups == 0 || update->trained_inputs == 0 ||
+        update->input_channels % groups != 0 || update->trained_inputs > s->op->arena_inputs ||
+        !arena_inputs_are_sound(s->op, update->input_channels / groups, !is_depthwise) ||
+        s->in.channels % groups != 0 || (uint64_t)s->in.width * w->stride_width > 1 << 30) {
         return LIL_ERROR_OPERATOR;
     }
     bool has_channels = s->other.channels == update->input_channels;
@@ -292,7 +308,7 @@ static int32_t verify_update_weights(const subject *s) {
         has_channels = (has_channels || has_first) &&
                        kernel * (update->input_channels / groups) <= LIL_LARGEST_TAPS;
     }
-    if (!has_channels || !trained_fits(s, s->in.channels, updated_bytes(s->op, s->in.channels))) {
+    if (!has_channels || !trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels))) {
         return LIL_ERROR_OPERATOR;
     }
     return verify_factors(s, s->in.channels, INT8_MIN, INT8_MAX);
@@ -360,20 +376,18 @@ static trained load_trained(const uint8_t *model, const lil_header *header, uint
     if (op.trained_offset == LIL_NONE || (op.kind >= LIL_MASK && op.kind < LIL_UPDATE_BIAS)) {
         return result;
     }
+    lil_edge edge = lil_load_edge(model, header, op.first_edge);
+    lil_tensor in = lil_load_tensor(model, header, edge.tensor);
     result.offset = op.trained_offset;
     if (op.kind < LIL_MASK) {
         result.count = lil_load_tensor(model, header, op.output).channels;
-        result.bytes = 4 * (uint64_t)result.count;
-        if (op.flags & LIL_TRAINS_WEIGHTS) {
-            result.bytes += op.constants_bytes - lil_channel_table_bytes(result.count);
-        }
+        result.bytes = 4 * (uint64_t)result.count + lil_arena_weight_bytes(&op, &in, result.count);
         return result;
     }
-    lil_edge edge = lil_load_edge(model, header, op.first_edge);
-    result.count = lil_load_tensor(model, header, edge.tensor).channels;
+    result.count = in.channels;
     result.bytes = 4 * (uint64_t)result.count;
     if (op.kind != LIL_UPDATE_BIAS) {
-        result.bytes += updated_bytes(&op, result.count);
+        result.bytes += arena_bytes(&op, result.count);
     }
     return result;
 }

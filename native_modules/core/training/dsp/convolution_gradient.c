@@ -79,16 +79,15 @@ static void multiply_two(const lil_two_words *weights, const int16_t *a, const i
     sums[3] = b1;
 }
 
-void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
-                            int16_t *out) {
+static void multiply_part(lil_backward *j, const lil_weight_part *part, const int16_t *gradients,
+                          uint32_t count, int16_t *out) {
     const uint32_t outputs = j->group_outputs, inputs = j->group_inputs;
-    const uint32_t step = lil_pair_bytes(&j->call->op, j->taps);
     lil_two_words *weights = (lil_two_words *)(void *)j->call->scratch;
-    for (uint32_t i = 0; i < inputs; i += 2) {
-        bool has_second = i + 1 < inputs;
-        int16_t *to = out + i;
+    for (uint32_t i = 0; i < part->count; i += 2) {
+        bool has_second = i + 1 < part->count;
+        int16_t *to = out + part->first + i;
         const int16_t *from = gradients;
-        expand(j->channels.weights + 2 * i, step, lil_pair_count(outputs), weights);
+        expand(part->weights + 2 * i, part->pair_bytes, lil_pair_count(outputs), weights);
         uint32_t x = 0;
         for (; x + 1 < count; x += 2) {
             int32_t sums[4];
@@ -110,6 +109,13 @@ void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t 
                 to[1] = lil_finish_gradient(j, sums[1]);
             }
         }
+    }
+}
+
+void lil_multiply_gradients(lil_backward *j, const int16_t *gradients, uint32_t count,
+                            int16_t *out) {
+    for (uint32_t i = 0; i < j->part_count; i++) {
+        multiply_part(j, &j->parts[i], gradients, count, out);
     }
 }
 
