@@ -110,6 +110,7 @@ bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and be
 	$(BIN)/python bench/planner.py $(MODELS)
 	$(BIN)/python bench/benchmark.py --models $(MODELS)
 	$(BIN)/python bench/int4.py --models $(MODELS)
+	$(BIN)/python bench/training.py --models $(MODELS)
 
 bench-check: setup $(STAMPS)/test ## fail when a model needs more instructions than were written down
 	$(BIN)/python bench/check.py --models $(MODELS)

@@ -138,3 +138,15 @@ def test_published_scheme_fits_and_its_gradients_are_right(
         assert np.linalg.norm(found - wanted) <= 0.01 * np.linalg.norm(wanted), name
         checked += 1
     assert checked >= 20
+
+
+@slow
+def test_schemes_fit_the_arenas_that_name_them(
+    published: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    program = with_new_classifier(published)
+    schemes = load("accuracy").rows(program, published)
+    for kilobytes in (50, 100, 150):
+        made = plan_training(program, schemes[f"sparse {kilobytes} KB"])
+        assert made.arena_bytes <= 1024 * kilobytes
