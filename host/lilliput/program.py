@@ -83,7 +83,8 @@ class Step:
 
     `trained_offset` is where in the arena its trained constants lie, None for none; with
     `trains_weights` they are its weights, too, not its bias only. `is_training` marks what an
-    inference skips.
+    inference skips. `slopes` are those of a TABLE's function, real output by real input, for each
+    of its 256 inputs.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Step:
     trained_offset: int | None = None
     trains_weights: bool = False
     is_training: bool = False
+    slopes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,18 @@ import tensorflow as tf
 from arena_simulation import simulate
 from lilliput.runtime.model import Model
 from lilliput.runtime.train import Trainer, cosine
-from small_trainable import CLASSES, SIDE, small_graph, small_program, small_samples
-from training_reference import Reference, layer_constants
+from small_trainable import (
+    CLASSES,
+    SIDE,
+    branched_graph,
+    small_graph,
+    small_program,
+    small_samples,
+)
+from training_reference import Function, Reference, layer_constants
 
 from lilliput.format.writer import write
-from lilliput.graph import UnsupportedModel
+from lilliput.graph import Graph, UnsupportedModel
 from lilliput.lower import lower
 from lilliput.planner import Schedule, plan
 from lilliput.program import Program, Step
@@ -68,12 +76,40 @@ def test_changes_are_those_of_autodiff(pool: str, is_whole: bool, is_full: bool)
     program = small_program(3, pool)
     scheme = full(program) if is_full else SPARSE
     options = Options(whole_updates=frozenset(scheme.weights) if is_whole else frozenset())
+    check_changes(program, scheme, options)
+
+
+def test_changes_behind_branches_are_those_of_autodiff() -> None:
+    """Through tables, products, pools, parts and copies of maps."""
+    program = lower(branched_graph(6))
+    functions = {
+        "swish": lambda x: x * tf.nn.relu6(x + 3) / 6,
+        "gate": tf.sigmoid,
+    }
+    kinds = {step.kind for step in training_program(program, full(program)).program.steps}
+    assert kinds >= {
+        "TABLE_GRADIENT",
+        "MULTIPLY_GRADIENT",
+        "MAX_POOL_GRADIENT",
+        "REGION_GRADIENT",
+        "RESIZE_GRADIENT",
+    }
+    check_changes(program, full(program), Options(), functions)
+
+
+def check_changes(
+    program: Program,
+    scheme: Scheme,
+    options: Options,
+    functions: Mapping[str, Function] | None = None,
+) -> None:
+    """A step changes weights and biases as automatic differentiation says."""
     made = training_program(program, scheme, options, measured(program, scheme, options))
     probe = Probe(made.program)
     data = small_samples(1, seed=5)
     label = int(data.classes[0])
     loss = probe.step(data.samples[0], label)
-    reference = Reference(probe.program, probe.read)
+    reference = Reference(probe.program, probe.read, functions)
     expected_loss, weights, biases, _ = reference.gradients(
         lambda y: tf.nn.sparse_softmax_cross_entropy_with_logits(label, tf.reshape(y, [-1]))
     )
@@ -144,12 +180,14 @@ def run_steps(
         return losses, bytes(model._arena[: program.training.bytes])
 
 
-def test_every_plan_gives_the_same_numbers() -> None:
-    program = small_program()
-    ranges = measured(program, SPARSE)
+@pytest.mark.parametrize("graph", [small_graph, branched_graph])
+def test_every_plan_gives_the_same_numbers(graph: Callable[[], Graph]) -> None:
+    program = lower(graph())
+    scheme = SPARSE if graph is small_graph else full(program)
+    ranges = measured(program, scheme)
     results = []
-    for whole in (frozenset[str](), frozenset(SPARSE.weights)):
-        made = training_program(program, SPARSE, Options(whole_updates=whole), ranges).program
+    for whole in (frozenset[str](), frozenset(scheme.weights)):
+        made = training_program(program, scheme, Options(whole_updates=whole), ranges).program
         for schedule in Schedule:
             results.append(run_steps(made, schedule, 25, seed=7))
     assert all(result == results[0] for result in results)
@@ -158,9 +196,10 @@ def test_every_plan_gives_the_same_numbers() -> None:
 
 
 def test_plans_obey_the_rules_of_the_executor() -> None:
-    program = small_program()
-    for scheme in (SPARSE, full(program), last_layer(program)):
-        made = plan_training(program, scheme)
+    program, branched = small_program(), lower(branched_graph())
+    cases = [(program, scheme) for scheme in (SPARSE, full(program), last_layer(program))]
+    for inference, scheme in (*cases, (branched, full(branched))):
+        made = plan_training(inference, scheme)
         simulate(made.plan)
         steps = made.plan.program.steps
         cut = made.plan.inference_segments

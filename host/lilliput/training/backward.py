@@ -12,12 +12,13 @@ it is such that the largest gradient seen (`ranges`) leaves `_HEADROOM_BITS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..graph import UnsupportedModel
+from ..lower.geometry import AXIS_BITS
 from ..lower.softmax_table import softmax_table
 from ..program import Edge, FeatureMap, Program, Step, Training
 from .region import Region, region, weight_scales
@@ -29,6 +30,7 @@ _HEADROOM_BITS = 3
 _LOSS_MAXIMUM = float(2**14)  # of the gradient at the loss, by which each step is normalised
 _MOST_SHIFT = 30
 _SUM_SHIFT = 14  # of SUM_GRADIENTS, at most
+_LARGEST_WINDOW = 1024  # that the verifier takes
 _POOL_BITS = 8  # POOL_GRADIENT multiplies by 2^8 before it shifts
 
 
@@ -88,6 +90,9 @@ def pixel_bits(feature_map: FeatureMap) -> FeatureMap:
     width = -(-feature_map.width * feature_map.channels // 8)
     name = f"mask of {feature_map.name}"
     return FeatureMap(name, feature_map.height, width, 1, dtype="bits")
+
+
+_WayBack = Callable[[int, Step, GradientMap, Sequence[bool]], list[GradientMap | None]]
 
 
 @dataclass
@@ -191,18 +196,30 @@ class _Backward:
         wanted = [s in needed for s in sources]
         if not any(wanted):
             return
-        if step.kind == "ADD":
-            self._require_alike(step)
-            inner = self._clamped(index, step, above, None)
-            for source, is_wanted in zip(sources, wanted, strict=True):
-                if is_wanted:
-                    self._arrive(source, inner)
-        elif step.kind in ("MEAN", "AVERAGE_POOL"):
-            self._arrive(sources[0], self._pool_back(index, step, above))
-        else:
-            raise UnsupportedModel(
-                f"{step.kind} {step.name} has no gradient: train layers behind it only"
-            )
+        ways = self._ways_back()
+        if step.kind not in ways:
+            raise _no_gradient(step)
+        below = ways[step.kind](index, step, above, wanted)
+        for source, gradient in zip(sources, below, strict=True):
+            if gradient is not None:
+                self._arrive(source, gradient)
+
+    def _ways_back(self) -> Mapping[str, _WayBack]:
+        """How each kind without weights is gone back through: a new kind is added here. From the
+        gradient of its output to those of its inputs, where they are wanted."""
+        return {
+            "ADD": self._sum_back,
+            "SUBTRACT": self._sum_back,
+            "MULTIPLY": self._product_back,
+            "MEAN": self._pool_back,
+            "AVERAGE_POOL": self._pool_back,
+            "MAX_POOL": self._pool_back,
+            "TABLE": self._table_back,
+            "CONCATENATE": self._concatenation_back,
+            "PAD": self._region_back,
+            "SLICE": self._region_back,
+            "RESIZE_NEAREST": self._resize_back,
+        }
 
     def _layer_back(
         self, index: int, step: Step, above: GradientMap, needs_input: bool, place: Region
@@ -213,7 +230,7 @@ class _Backward:
                 "its biases or layers behind it only, or convert the model without --int4"
             )
         scales = weight_scales(self.inference, step)
-        inner = self._clamped(index, step, above, scales)
+        inner = self._clamped(index, step, above, scales, self._limit(step))
         if needs_input:
             below = self._input_gradient(step, inner, place)
             self._arrive(self.inference.root(step.edges[0].tensor), below)
@@ -223,14 +240,19 @@ class _Backward:
             self._update_bias(step, inner, scales, place)
 
     def _clamped(
-        self, index: int, step: Step, above: GradientMap, scales: np.ndarray | None
+        self,
+        index: int,
+        step: Step,
+        above: GradientMap,
+        scales: np.ndarray | None,
+        limit: int = _INT16_MAX,
     ) -> GradientMap:
-        """The gradient of a step's output before its clamp, with the weight scale of each channel
-        in it."""
+        """The gradient of a step's output before its clamp, within +-limit, with the weight scale
+        of each channel in it."""
         output = self.tensors[step.output]
         has_clamp = step.activation[0] > -128 or step.activation[1] < 127
         has_clamp |= output.zero_point == -128 or output.zero_point == 127
-        if scales is None and not has_clamp:
+        if scales is None and not has_clamp and limit == _INT16_MAX:
             return above
         factors = np.ones(output.channels) if scales is None else scales
         edges = [Edge(self._shaped(above.tensor, output.shape))]
@@ -238,7 +260,6 @@ class _Backward:
         if has_clamp:
             edges.append(self._straight(self._mask(index, step)))
         name = f"gradient before {output.name}"
-        limit = _INT16_MAX if scales is None else self._limit(step)
         range_ = self._range(name, above.range * float(np.median(factors)))
         unit = _unit(range_, limit)
         target = self._new_map(name, output.shape)
@@ -300,8 +321,195 @@ class _Backward:
         )
         return made
 
-    def _pool_back(self, index: int, step: Step, above: GradientMap) -> GradientMap:
+    def _sum_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        inner = self._clamped(index, step, above, None)
+        below: list[GradientMap | None] = []
+        for number, (edge, is_wanted) in enumerate(zip(step.edges, wanted, strict=True)):
+            is_negative = step.kind == "SUBTRACT" and number == 1
+            if not is_wanted:
+                below.append(None)
+            elif is_negative:
+                below.append(self._unbroadcast(step, edge.tensor, self._negated(inner)))
+            else:
+                below.append(self._unbroadcast(step, edge.tensor, inner))
+        return below
+
+    def _negated(self, gradient: GradientMap) -> GradientMap:
+        map_ = self.tensors[gradient.tensor]
+        name = self._free_name(f"negated {map_.name}")
+        return self._scaled(name, gradient, gradient.unit, map_.shape, np.full(map_.channels, -1.0))
+
+    def _unbroadcast(self, step: Step, tensor: int, inner: GradientMap) -> GradientMap:
+        """The gradient of an operand of a sum: that of the output, summed where one pixel stands
+        for all."""
+        source, output = self.tensors[tensor], self.tensors[step.output]
+        if source.shape == output.shape:
+            return inner
+        if source.shape != (1, 1, output.channels):
+            raise _no_gradient(step, f"its operand {source.name} of {source.shape} is broadcast")
+        return self._copies_back(tensor, inner, output, (output.height, output.width))
+
+    def _copies_back(
+        self, tensor: int, inner: GradientMap, output: FeatureMap, size: tuple[int, int]
+    ) -> GradientMap:
+        """The gradient of a map of whose every pixel the output has copies, as many as `size`."""
+        source = self.tensors[tensor]
+        height, width = size
+        if max(size) > _LARGEST_WINDOW:
+            raise UnsupportedModel(
+                f"{source.name} is copied {height} x {width} times: gradients are summed over at "
+                f"most {_LARGEST_WINDOW} rows and columns; train layers behind it only"
+            )
+        window = _whole_window(source) | {
+            "kernel_height": height,
+            "kernel_width": width,
+            "stride_height": height,
+            "stride_width": width,
+        }
+        name = self._gradient_name(tensor)
+        range_ = self._range(name, inner.range * math.sqrt(height * width))
+        shift = _shift(range_, inner.unit)
+        made = self._new_gradient(tensor, inner.unit * 2.0**shift, range_)
+        self._append(
+            "RESIZE_GRADIENT",
+            made.tensor,
+            (Edge(self._shaped(inner.tensor, output.shape), height, 0, height - 1),),
+            parameters={"gradient": {"window": window, "limit": _INT16_MAX, "shift": shift}},
+            name=name,
+        )
+        return made
+
+    def _product_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        output = self.tensors[step.output]
+        operands = [self.tensors[edge.tensor] for edge in step.edges]
+        is_sum = [map_.shape != output.shape for map_ in operands]
+        terms = output.height * output.width * 255 if any(is_sum) else 255
+        inner = self._clamped(index, step, above, None, _limit_of(terms))
+        below: list[GradientMap | None] = []
+        for number, is_wanted in enumerate(wanted):
+            if not is_wanted:
+                below.append(None)
+                continue
+            source, other = operands[number], operands[1 - number]
+            takes_sum = source.shape == (1, 1, output.channels) and other.shape == output.shape
+            if is_sum[number] and not takes_sum:
+                raise _no_gradient(
+                    step, f"its operand {source.name} of {source.shape} is broadcast"
+                )
+            below.append(self._factor_back(step, number, inner, is_sum[number]))
+        return below
+
+    def _factor_back(
+        self, step: Step, number: int, inner: GradientMap, is_sum: bool
+    ) -> GradientMap:
+        """The gradient of one operand of a product: that of the output times the other operand,
+        summed over all positions where it had one pixel for them."""
+        output, other = self.tensors[step.output], self.tensors[step.edges[1 - number].tensor]
+        positions = output.height * output.width if is_sum else 1
+        source, factor = step.edges[number].tensor, step.edges[1 - number]
+        gradient = self._shaped(inner.tensor, output.shape)
+        name = self._gradient_name(source)
+        # a third of the largest factor; sums of random signs
+        range_ = self._range(name, inner.range * 42 * other.scale * math.sqrt(positions))
+        made = self._new_gradient(source, _unit(range_, _INT16_MAX), range_)
+        multiplier, shift = _multiplier(inner.unit * other.scale / made.unit)
+        self._append(
+            "MULTIPLY_GRADIENT",
+            made.tensor,
+            (Edge(gradient), Edge(factor.tensor)) if is_sum else (self._straight(gradient), factor),
+            is_sink=is_sum,
+            is_pointwise=not is_sum and other.shape[:2] in (output.shape[:2], (1, 1)),
+            parameters={"product": {"multiplier": multiplier, "shift": shift, "limit": _INT16_MAX}},
+            name=name,
+        )
+        return made
+
+    def _table_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        source = step.edges[0].tensor
+        largest = max(map(abs, step.slopes), default=0.0)
+        if largest == 0:
+            raise _no_gradient(step, "its output never changes")
+        slopes = np.rint(np.array(step.slopes) * (_INT16_MAX / largest)).astype("<i2")
+        unit = above.unit * largest / _INT16_MAX
+        name = self._gradient_name(source)
+        range_ = self._range(name, above.range * largest)
+        shift = _shift(range_, unit)
+        made = self._new_gradient(source, unit * 2.0**shift, range_)
+        gradient = self._straight(self._shaped(above.tensor, self.tensors[source].shape))
+        self._append(
+            "TABLE_GRADIENT",
+            made.tensor,
+            (gradient, self._straight(source)),
+            is_pointwise=True,
+            parameters={"slope": {"limit": _INT16_MAX, "shift": shift}},
+            constants=slopes.tobytes(),
+            name=name,
+        )
+        return [made]
+
+    def _concatenation_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        bit = int(step.parameters["axes"]["axis"])  # type: ignore[call-overload]
+        axis = AXIS_BITS.index(bit)
+        begin = [0, 0, 0]
+        below: list[GradientMap | None] = []
+        for edge, is_wanted in zip(step.edges, wanted, strict=True):
+            below.append(self._part(step, edge.tensor, above, begin) if is_wanted else None)
+            begin[axis] += self.tensors[edge.tensor].shape[axis]
+        return below
+
+    def _region_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        region: dict[str, int] = dict(step.parameters["region"])  # type: ignore[arg-type]
+        axes = ("height", "width", "channels")
+        if any(region[f"stride_{axis}"] != 1 for axis in axes):
+            raise _no_gradient(step, "it has strides")
+        sign = 1 if step.kind == "PAD" else -1
+        begin = [sign * region.get(f"begin_{axis}", 0) for axis in axes]
+        return [self._part(step, step.edges[0].tensor, above, begin)]
+
+    def _part(
+        self, step: Step, tensor: int, above: GradientMap, begin: Sequence[int]
+    ) -> GradientMap:
+        """The gradient of a map of which the output has a copy, from `begin` on."""
+        made = self._new_gradient(tensor, above.unit, above.range)
+        shaped = self._shaped(above.tensor, self.tensors[step.output].shape)
+        names = ("begin_height", "begin_width", "begin_channels")
+        self._append(
+            "REGION_GRADIENT",
+            made.tensor,
+            (Edge(shaped, 1, begin[0], begin[0]),),
+            parameters={"region": dict(zip(names, begin, strict=True))},
+        )
+        return made
+
+    def _resize_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
         source, output = self.tensors[step.edges[0].tensor], self.tensors[step.output]
+        copied = np.frombuffer(step.constants, "<u2").astype(np.int64)
+        places = copied[: output.height], copied[output.height :][: output.width]
+        size = [-(-output.shape[axis] // source.shape[axis]) for axis in range(2)]
+        if any(np.any(p != np.arange(p.size) // s) for p, s in zip(places, size, strict=True)):
+            raise _no_gradient(
+                step, f"{source.shape} does not become {output.shape} by whole factors"
+            )
+        return [self._copies_back(step.edges[0].tensor, above, output, (size[0], size[1]))]
+
+    def _pool_back(
+        self, index: int, step: Step, above: GradientMap, wanted: Sequence[bool]
+    ) -> list[GradientMap | None]:
+        source, output = self.tensors[step.edges[0].tensor], self.tensors[step.output]
+        if step.kind == "MAX_POOL":
+            return [self._max_pool_back(index, step, above)]
         if step.kind == "MEAN":
             if (output.height, output.width) != (1, 1) or output.channels != source.channels:
                 raise UnsupportedModel(
@@ -324,6 +532,25 @@ class _Backward:
             "POOL_GRADIENT",
             target,
             (self._window_edge(self._shaped(inner.tensor, output.shape), step, window),),
+            parameters={"gradient": {"window": window, "limit": _INT16_MAX, "shift": shift}},
+            name=name,
+        )
+        return [made]
+
+    def _max_pool_back(self, index: int, step: Step, above: GradientMap) -> GradientMap:
+        source, output = step.edges[0].tensor, self.tensors[step.output]
+        window = dict(step.parameters["window"])
+        inner = self._clamped(index, step, above, None)
+        name = self._gradient_name(source)
+        range_ = self._range(name, inner.range)
+        shift = _shift(range_, inner.unit)
+        made = self._new_gradient(source, inner.unit * 2.0**shift, range_)
+        reach = int(window["kernel_height"]) - 1  # type: ignore[call-overload]
+        gradient = self._shaped(inner.tensor, output.shape)
+        self._append(
+            "MAX_POOL_GRADIENT",
+            made.tensor,
+            (self._window_edge(gradient, step, window), Edge(source, 1, -reach, reach)),
             parameters={"gradient": {"window": window, "limit": _INT16_MAX, "shift": shift}},
             name=name,
         )
@@ -475,18 +702,29 @@ class _Backward:
         self, gradient: GradientMap, unit: float, shape: tuple[int, int, int]
     ) -> GradientMap:
         """The same gradient in units that are a power of two away from another's."""
-        exponent = round(math.log2(gradient.unit / unit))
-        wanted = unit * 2.0**exponent
-        name = f"rescaled {self.tensors[gradient.tensor].name}"
+        wanted = unit * 2.0 ** round(math.log2(gradient.unit / unit))
+        factors = np.full(shape[2], gradient.unit / wanted)
+        name = self._free_name(f"rescaled {self.tensors[gradient.tensor].name}")
+        return self._scaled(name, gradient, wanted, shape, factors)
+
+    def _scaled(
+        self,
+        name: str,
+        gradient: GradientMap,
+        unit: float,
+        shape: tuple[int, int, int],
+        factors: np.ndarray,
+    ) -> GradientMap:
+        """A gradient times a factor a channel, in a unit."""
         target = self._new_map(name, shape)
-        self.gradients[name] = made = GradientMap(target, wanted, gradient.range)
+        self.gradients[name] = made = GradientMap(target, unit, gradient.range)
         self._append(
             "CLAMP_GRADIENT",
             target,
             (self._straight(self._shaped(gradient.tensor, shape)),),
             is_pointwise=True,
             parameters={"limit": {"limit": _INT16_MAX}},
-            constants=_rescale_constants(np.full(shape[2], gradient.unit / wanted)),
+            constants=_rescale_constants(factors),
         )
         return made
 
@@ -500,8 +738,7 @@ class _Backward:
         terms = 128 * outputs * taps
         if step.name in self.scheme.weights:
             terms = max(terms, 255 * output.height * output.width)
-        most = min(_INT32_MAX // max(terms, output.height * output.width), _INT16_MAX)
-        return int(2 ** (most + 1).bit_length() // 2 - 1)
+        return _limit_of(max(terms, output.height * output.width))
 
     def _range(self, name: str, estimate: float) -> float:
         return self.ranges.get(name, estimate) or estimate
@@ -530,14 +767,6 @@ class _Backward:
     def _straight(self, tensor: int) -> Edge:
         return Edge(tensor, step=0 if self.tensors[tensor].height == 1 else 1)
 
-    def _require_alike(self, step: Step) -> None:
-        shapes = {self.tensors[e.tensor].shape for e in step.edges}
-        if shapes != {self.tensors[step.output].shape}:
-            raise UnsupportedModel(
-                f"{step.kind} {step.name} broadcasts an operand: it has no gradient; train layers "
-                "behind it only"
-            )
-
     def _shaped(self, tensor: int, shape: tuple[int, int, int]) -> int:
         """A gradient map under another shape."""
         map_ = self.tensors[tensor]
@@ -552,8 +781,11 @@ class _Backward:
 
     def _gradient_name(self, tensor: int) -> str:
         """A name for the next gradient of a map; a map with several readers has several."""
-        base = name = f"gradient of {self.tensors[tensor].name}"
-        number = 2
+        return self._free_name(f"gradient of {self.tensors[tensor].name}")
+
+    def _free_name(self, base: str) -> str:
+        """A name that no gradient has yet."""
+        name, number = base, 2
         while name in self.gradients:
             name = f"{base} ({number})"
             number += 1
@@ -619,6 +851,19 @@ class _Backward:
             steps=(*steps, *self.steps),
             training=training,
         )
+
+
+def _no_gradient(step: Step, why: str = "") -> UnsupportedModel:
+    reason = f", because {why}" if why else ""
+    return UnsupportedModel(
+        f"{step.kind} {step.name} has no gradient{reason}: train layers behind it only"
+    )
+
+
+def _limit_of(terms: int) -> int:
+    """The largest gradient of which so many, in units of the smallest factor, fit 32 bits."""
+    most = min(_INT32_MAX // terms, _INT16_MAX)
+    return int(2 ** (most + 1).bit_length() // 2 - 1)
 
 
 def _whole_window(source: FeatureMap) -> dict[str, object]:
