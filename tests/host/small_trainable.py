@@ -169,6 +169,18 @@ def branched_graph(seed: int = 0) -> Graph:
     return Graph(tuple(net.tensors), tuple(net.operators), (image,), (scores,), "branched")
 
 
+def autoencoder_graph(seed: int = 0) -> Graph:
+    """An image at half its size, enlarged again: its output is an image like its input."""
+    net = _Network(seed)
+    image = net.activation("image", (1, SIDE, SIDE, 3), 1 / 64, 0)
+    small = net.layer("small", image, (8, 3, 3, 3), (1, 6, 6, 8), stride=2)
+    large = net.operator(
+        "RESIZE_NEAREST_NEIGHBOR", "large", (small,), (1, SIDE, SIDE, 8), 0.02, -128, Resize()
+    )
+    again = net.layer("again", large, (3, 3, 3, 8), (1, SIDE, SIDE, 3), relu=False)
+    return Graph(tuple(net.tensors), tuple(net.operators), (image,), (again,), "autoencoder")
+
+
 def small_program(seed: int = 0, pool: str = "mean") -> Program:
     return lower(small_graph(seed, pool))
 

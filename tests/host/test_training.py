@@ -28,7 +28,7 @@ from lilliput.planner import Schedule, plan
 from lilliput.program import Program, Step
 from lilliput.training.backward import Options, training_program
 from lilliput.training.classifier import replace_classifier
-from lilliput.training.experiment import Recipe, train_scheme
+from lilliput.training.experiment import Recipe, quick_plan, train_scheme
 from lilliput.training.exponents import calibrate
 from lilliput.training.planning import plan_training
 from lilliput.training.region import weight_scales
@@ -42,6 +42,7 @@ from lilliput.training.scheme import (
     scheme_from_json,
     trained_channels,
 )
+from lilliput.training.targets import Paired
 
 SPARSE = Scheme(frozenset({"deep", "thin", "tail"}), {"next_wide": 0.5, "scores": 1.0})
 
@@ -167,6 +168,18 @@ def test_squared_error_trains_towards_its_target() -> None:
             for sample in data.samples:
                 trainer.step(sample, target)
         assert trainer.evaluate([(s, target) for s in data.samples]) < before / 4
+
+
+def test_schemes_of_the_squared_error_are_judged_by_the_variance_they_explain() -> None:
+    program = small_program(1)
+    parts = []
+    for seed in (3, 4):
+        data = small_samples(100, seed)
+        parts.append(Paired(data.samples, (30 * np.eye(3)[data.classes] - 10).astype(np.int8)))
+    recipe = Recipe(epochs=2, rate=0.05)
+    outcome = train_scheme(program, last_biases(program, 2), *parts, recipe)
+    assert 0.4 < outcome.accuracy < 1
+    assert quick_plan(program, last_layer(program), "squared_error").program.training is not None
 
 
 def run_steps(

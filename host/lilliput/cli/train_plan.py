@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
             options.model,
             options.data,
             options.classes,
+            loss=None if options.loss is None else options.loss.replace("-", "_"),
             input_range=tuple(options.input_range) if options.input_range else None,
             seed=options.seed,
             progress=progress,
@@ -73,12 +74,14 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
     from ..training.contribution import analyse
     from ..training.evolution import evolve
     from ..training.experiment import Notebook, Recipe, quick_plan, train_scheme
+    from ..training.targets import loss_of
 
     if options.sram is None:
         raise ValueError("a search needs a budget: say --sram, or choose --mode last or full")
     recipe = Recipe(epochs=options.epochs, rate=options.rate, seed=options.seed)
     train, test = material.data.split(0.3, options.seed)
-    about = f"{material.source} {options.data} {options.classes}"
+    loss = loss_of(material.data)
+    about = f"{material.source} {options.data} {options.classes} {loss}"
     notebook = Notebook(options.work, about)
     program = material.program
 
@@ -93,7 +96,7 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
     def arena_of(scheme: Scheme) -> int:
         key = scheme.as_json()
         if key not in arenas:
-            arenas[key] = quick_plan(program, scheme).arena_bytes
+            arenas[key] = quick_plan(program, scheme, loss).arena_bytes
         return arenas[key]
 
     found = evolve(
