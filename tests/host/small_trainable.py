@@ -58,8 +58,16 @@ class _Network:
         self.operators.append(Operator(kind, sources, (output,), attributes or NoAttributes()))
         return output
 
-    def mean(self, name: str, source: int, shape: tuple[int, ...], scale: float, zero: int) -> int:
-        return self.operator("MEAN", name, (source,), shape, scale, zero, Reduce((1, 2), True))
+    def mean(
+        self,
+        name: str,
+        source: int,
+        shape: tuple[int, ...],
+        scale: float,
+        zero: int,
+        axes: tuple[int, ...] = (1, 2),
+    ) -> int:
+        return self.operator("MEAN", name, (source,), shape, scale, zero, Reduce(axes, True))
 
     def layer(
         self,
@@ -162,7 +170,8 @@ def branched_graph(seed: int = 0) -> Graph:
     level = net.mean("level", differ, (1, 1, 1, 16), 0.06, -2)
     total = net.operator("ADD", "total", (large, level), (1, 6, 6, 16), 0.08, 0, Activation())
     tail = net.layer("tail", total, (12, 3, 3, 16), (1, 3, 3, 12), stride=2, relu=False)
-    mean = net.mean("mean", tail, (1, 1, 1, 12), 0.04, 3)
+    columns = net.mean("columns", tail, (1, 3, 1, 12), 0.04, 3, (2,))
+    mean = net.mean("mean", columns, (1, 1, 1, 12), 0.04, 3)
     scores = net.layer(
         "scores", mean, (CLASSES, 12), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
     )

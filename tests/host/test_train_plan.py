@@ -83,6 +83,18 @@ def test_search_keeps_to_its_budget_and_its_notes(
     assert len(notes.read_text().splitlines()) == len(lines)
 
 
+def test_tinytl(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(work, "--mode", "tinytl", "--blocks", 1)
+    said = json.loads(capsys.readouterr().out)
+    assert set(said["scheme"]["weights"]) == {"sum/lite/depthwise", "sum/lite/pointwise", "scores"}
+    with lilliput.load(work / "out.lil") as model:
+        trainer = Trainer(model, lr=0.02)
+        data = small_samples(60, seed=3)
+        for sample, label in data:
+            trainer.step(sample, label)
+        assert trainer.evaluate(data) > 0.6
+
+
 def plan_squared_error(work: Path, graph: Graph, *options: object, **arrays: np.ndarray) -> int:
     """Runs the command for the squared error, on a graph and arrays of a `.npz` file."""
     (work / "own.tflite").write_bytes(write_tflite(graph))
@@ -163,6 +175,8 @@ def test_targets_that_do_not_fit(work: Path, capsys: pytest.CaptureFixture[str])
     [
         (("--mode", "last", "--sram", 500), "more than --sram allows"),
         (("--mode", "search"), "say --sram"),
+        (("--mode", "last", "--blocks", 2), "give both"),
+        (("--mode", "tinytl", "--blocks", 0), "give 1 or more"),
         (("--scheme", "nonsense.json"), "nonsense.json"),
     ],
 )

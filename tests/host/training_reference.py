@@ -142,7 +142,8 @@ class Reference:
         if step.kind == "MAX_POOL":
             return self._maximum(step, sources[0])
         if step.kind == "MEAN":
-            return tf.reduce_mean(sources[0], axis=(0, 1))
+            axes = int(step.parameters["mean"]["axes"])
+            return tf.reduce_mean(sources[0], axis=[axis for axis in (0, 1) if axes >> axis & 1])
         if step.kind == "AVERAGE_POOL":
             return self._pooled(step, sources[0])
         if step.kind == "FULLY_CONNECTED":

@@ -214,10 +214,11 @@ def _add_train_plan(commands: Commands) -> None:
     chosen = command.add_mutually_exclusive_group()
     chosen.add_argument(
         "--mode",
-        choices=("search", "last", "full"),
+        choices=("search", "last", "full", "tinytl"),
         default="search",
         help="what is trained: what a search finds within --sram (default; takes hours for large "
-        "models), the last layer, or everything",
+        "models), the last layer, everything, or biases and lite residuals, small branches that "
+        "are added beside the model's blocks (TinyTL)",
     )
     chosen.add_argument(
         "--biases", metavar="K", type=int, help="train the last layer and the biases of K before it"
@@ -227,6 +228,12 @@ def _add_train_plan(commands: Commands) -> None:
         metavar="FILE.json",
         type=Path,
         help='train what a file says: {"biases": [layer, ...], "weights": {layer: fraction, ...}}',
+    )
+    command.add_argument(
+        "--blocks",
+        metavar="N",
+        type=int,
+        help="with --mode tinytl: branches beside the last N blocks only, and biases from there on",
     )
     command.add_argument(
         "--resident",

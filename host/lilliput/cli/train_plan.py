@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> None:
 
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent}: no such folder; make it first")
+    if options.blocks is not None and options.mode != "tinytl":
+        raise ValueError("--blocks says where --mode tinytl adds branches: give both")
     with quiet_libraries(), progress_bars(not options.json) as progress:
         material = read_material(
             options.model,
@@ -40,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
             loss=None if options.loss is None else options.loss.replace("-", "_"),
             input_range=tuple(options.input_range) if options.input_range else None,
             seed=options.seed,
+            has_lite_residuals=options.mode == "tinytl",
+            lite_blocks=options.blocks,
             progress=progress,
         )
         scheme = _chosen(options, material, progress)
@@ -55,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _chosen(options: argparse.Namespace, material: Material, progress: Progress) -> Scheme:
     """The scheme that the options ask for."""
+    from ..training.lite_residuals import lite_residual_scheme
     from ..training.scheme import full, last_biases, last_layer, scheme_from_json
 
     program = material.program
@@ -62,6 +67,8 @@ def _chosen(options: argparse.Namespace, material: Material, progress: Progress)
         return scheme_from_json(options.scheme.read_text(encoding="utf-8"))
     if options.biases is not None:
         return last_biases(program, options.biases)
+    if material.residuals is not None:
+        return lite_residual_scheme(program, material.residuals)
     if options.mode == "last":
         return last_layer(program)
     if options.mode == "full":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..graph import UnsupportedModel
-from ..lower.geometry import AXIS_BITS
+from ..lower.geometry import AXIS_BITS, CHANNELS
 from ..lower.softmax_table import softmax_table
 from ..program import Edge, FeatureMap, Program, Step, Training
 from .region import Region, region, weight_scales
@@ -511,12 +511,12 @@ class _Backward:
         if step.kind == "MAX_POOL":
             return [self._max_pool_back(index, step, above)]
         if step.kind == "MEAN":
-            if (output.height, output.width) != (1, 1) or output.channels != source.channels:
-                raise UnsupportedModel(
-                    f"MEAN {step.name} from {source.shape} to {output.shape}: only means over "
-                    "height and width have a gradient"
-                )
-            window: dict[str, object] = _whole_window(source)
+            if int(step.parameters["mean"]["axes"]) & AXIS_BITS[CHANNELS]:  # type: ignore[call-overload]
+                raise _no_gradient(step, "it is a mean over channels")
+            window: dict[str, object] = _whole_window(source) | {
+                "kernel_height": source.height // output.height,
+                "kernel_width": source.width // output.width,
+            }
             inner = above
         else:
             window = dict(step.parameters["window"])

@@ -18,6 +18,7 @@ from .backward import Options
 from .classifier import replace_classifier
 from .data import read_labelled
 from .exponents import calibrate, calibration_pairs
+from .lite_residuals import LiteResiduals, add_lite_residuals
 from .planning import TrainingPlan, plan_training
 from .scheme import Scheme
 from .targets import TrainingData, calibration_of, loss_of, read_paired
@@ -28,13 +29,22 @@ _MANY_CLIPPED = 0.01  # of the outputs wanted
 
 @dataclass(frozen=True)
 class Material:
-    """A model, with a classifier of the classes wanted, and the data to train it with."""
+    """A model, with a classifier of the classes wanted, and the data to train it with.
+
+    residuals: the branches that the model was given, if any.
+    """
 
     program: Program
     data: TrainingData
     source: Mapping[str, Any]
     input_range: tuple[float, float]
     warnings: tuple[str, ...] = ()
+    residuals: LiteResiduals | None = None
+
+    @property
+    def measured(self) -> Program:
+        """The program whose gradients are measured."""
+        return self.program if self.residuals is None else lower(self.residuals.warm)
 
 
 def read_material(
@@ -45,6 +55,8 @@ def read_material(
     loss: str | None = None,
     input_range: tuple[float, float] | None = None,
     seed: int = 0,
+    has_lite_residuals: bool = False,
+    lite_blocks: int | None = None,
     progress: Progress | None = None,
 ) -> Material:
     """Reads a model, and data to train it with. A float model is quantised with that data.
@@ -52,6 +64,7 @@ def read_material(
     model: as for `conversion.convert`. data: see `lilliput.labelled`, and for the squared error
     `targets.read_paired`. classes: of a new classifier; None: the model keeps its last layer. loss:
     "cross_entropy" or "squared_error"; by default the first with `classes`, the other without.
+    has_lite_residuals: give the model's last `lite_blocks` blocks, or all, lite residuals.
 
     Errors as those functions; ValueError for a new classifier that the squared error would train.
     """
@@ -68,14 +81,15 @@ def read_material(
     graph = imported.graph
     if classes is not None:
         graph = simplify(replace_classifier(graph, classes, seed=seed))
-    program = lower(graph)
+    residuals = add_lite_residuals(graph, lite_blocks, seed=seed) if has_lite_residuals else None
+    program = lower(graph if residuals is None else residuals.graph)
     used_range = imported.input_range or (0.0, 1.0)
     warnings = tuple(text for text in imported.warnings if "was not used" not in text)
     port, output = program.inputs[0], program.outputs[0]
     if loss == "cross_entropy":
         count = int(np.prod(output.shape)) if classes is None else classes
         labelled = read_labelled(data, port, count, used_range)
-        return Material(program, labelled, imported.source, used_range, warnings)
+        return Material(program, labelled, imported.source, used_range, warnings, residuals)
     paired = read_paired(data, port, output, used_range)
     if paired.clipped > _MANY_CLIPPED:
         low, high = (output.scale * (limit - output.zero_point) for limit in (-128, 127))
@@ -84,7 +98,7 @@ def read_material(
             f"{high:.4g}, which is what the model's output can say: they were clipped"
         )
         warnings = (*warnings, text)
-    return Material(program, paired, imported.source, used_range, warnings)
+    return Material(program, paired, imported.source, used_range, warnings, residuals)
 
 
 def plan_scheme(
@@ -101,7 +115,7 @@ def plan_scheme(
     """
     options = options or Options(loss_of(material.data))
     pairs = calibration_pairs(material.data, _CALIBRATION_SAMPLES)
-    ranges = calibrate(material.program, scheme, options, *pairs)
+    ranges = calibrate(material.measured, scheme, options, *pairs)
     made = plan_training(material.program, scheme, options, ranges, streams_input=streams_input)
     if sram is not None and made.arena_bytes > sram:
         raise BudgetError(
