@@ -8,7 +8,7 @@ import os
 import struct
 from array import array
 
-from .model import _lilliput, const
+from .model import _lilliput, _signed, const
 
 _TRAINING_BYTES = const(26)
 _TARGET_BYTES = const(27)
@@ -76,7 +76,7 @@ class Trainer:
         """One step: learns that x has this label. Returns (loss, scores before the step).
 
         x: as for model.infer. label: the class, an int; for a model trained on the squared error
-        the output wanted, in int8. `scores` is overwritten by the next step.
+        the output wanted, in int8: see target(). `scores` is overwritten by the next step.
         ValueError: x or label does not fit the model. OverflowError: the gradients explode; see
         `trouble`.
         """
@@ -88,6 +88,8 @@ class Trainer:
                 )
             self._label[0] = label
             label = self._label
+        elif isinstance(label, int):
+            raise ValueError("the model learns outputs, not classes: pass an int8 buffer of one")
         if self._scores is None:
             self._scores = model.output.buffer()
         model._step = (label, self._mantissa, self._exponent)
@@ -109,6 +111,12 @@ class Trainer:
             )
         return self.loss, scores
 
+    def target(self, reals):
+        """The int8 array that step takes, of the outputs wanted in reals."""
+        port = self.model.output
+        steps = [math.floor(real / port.scale + 0.5) + port.zero_point for real in reals]
+        return array("b", [min(max(step, -128), 127) for step in steps])
+
     def evaluate(self, samples, raw=False):
         """The fraction of samples, (x, label), that the model gets right; trained on the squared
         error: the mean of that, in reals. ValueError: there are none."""
@@ -121,7 +129,10 @@ class Trainer:
             if self.classes:
                 total += out[label] == max(out)
             else:
-                total += sum([(out[i] - int(label[i])) ** 2 for i in range(len(out))]) / len(out)
+                label = _signed(label)
+                if len(label) != len(out):
+                    raise ValueError("%d numbers wanted of %d outputs" % (len(label), len(out)))
+                total += sum([(out[i] - label[i]) ** 2 for i in range(len(out))]) / len(out)
         if not count:
             raise ValueError("no samples to evaluate")
         return total / count * (1 if self.classes else model.output.scale**2)

@@ -83,7 +83,8 @@ class Step:
 
     `trained_offset` is where in the arena its trained constants lie, None for none: its bias, and
     the weights of the first `arena_inputs` input channels of each group. `is_training` marks what
-    an inference skips.
+    an inference skips. `slopes` are those of a TABLE's function, real output by real input, for
+    each of its 256 inputs.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Step:
     trained_offset: int | None = None
     arena_inputs: int = 0
     is_training: bool = False
+    slopes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

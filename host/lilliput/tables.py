@@ -65,12 +65,66 @@ def unary_table(operator: Operator, tensors: Sequence[Tensor]) -> np.ndarray:
             "and scalar constants; it has no table of 256 entries"
         )
     variable = next(i for i in operator.inputs if not tensors[i].is_constant)
-    limits = np.iinfo(tensors[variable].dtype)
-    values = np.arange(limits.min, limits.max + 1).astype(tensors[variable].dtype)
+    values = _inputs(tensors[variable])
+    return _run(operator, tensors, values)
+
+
+def unary_slopes(operator: Operator, tensors: Sequence[Tensor]) -> np.ndarray:
+    """The slope of the operator's real function, float64[256], at every value of its variable
+    input in the order of `unary_table`: how much the real output changes from half a step of the
+    input below to half a step above, where it is clipped to what the output's numbers can say.
+
+    LiteRT's float kernel computes the function. Raises ValueError as `unary_table`.
+    """
+    if not is_unary(operator, tensors):
+        raise ValueError(f"{operator.kind} is not a function of one 8-bit number")
+    variable = next(i for i in operator.inputs if not tensors[i].is_constant)
+    output = tensors[operator.outputs[0]]
+    scale, zero_point = _numbers(tensors[variable])
+    steps = _inputs(tensors[variable]).astype(np.float64) - zero_point
+    ends = (scale * (steps + side) for side in (-0.5, 0.5))
+    reals = [_float(tensor) for tensor in tensors]
+    if operator.kind == "QUANTIZE":
+        below, above = ends
+    else:
+        below, above = (
+            _run(operator, reals, end.astype(np.float32)).astype(np.float64) for end in ends
+        )
+    scale_of_output, zero_point = _numbers(output)
+    low, high = (scale_of_output * (limit - zero_point) for limit in (-128, 127))
+    return np.asarray((np.clip(above, low, high) - np.clip(below, low, high)) / scale)
+
+
+def _inputs(variable: Tensor) -> np.ndarray:
+    """All values of an 8-bit tensor, in ascending order."""
+    limits = np.iinfo(variable.dtype)
+    return np.arange(limits.min, limits.max + 1).astype(variable.dtype)
+
+
+def _numbers(tensor: Tensor) -> tuple[float, int]:
+    """Scale and zero point."""
+    quantization = tensor.quantization
+    if quantization is None:
+        raise ValueError(f"tensor {tensor.name!r} is not quantised")
+    return float(quantization.scale[0]), int(quantization.zero_point[0])
+
+
+def _float(tensor: Tensor) -> Tensor:
+    """The tensor in reals, without quantisation."""
+    data = tensor.data
+    if data is not None and tensor.quantization is not None:
+        scale, zero_point = _numbers(tensor)
+        data = (scale * (data.astype(np.float64) - zero_point)).astype(np.float32)
+    return replace(tensor, dtype=np.dtype(np.float32), data=data, quantization=None)
+
+
+def _run(operator: Operator, tensors: Sequence[Tensor], values: np.ndarray) -> np.ndarray:
+    """The operator's output for each value of its variable input, alone in a graph."""
+    variable = next(i for i in operator.inputs if not tensors[i].is_constant)
     shape = (1, values.size)
     local = {
         variable: replace(tensors[variable], shape=shape),
-        operator.outputs[0]: replace(output, shape=shape),
+        operator.outputs[0]: replace(tensors[operator.outputs[0]], shape=shape),
     }
     for index in operator.inputs:
         data = tensors[index].data

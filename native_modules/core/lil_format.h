@@ -66,10 +66,14 @@ enum lil_kind {
     LIL_MULTIPLY_GRADIENT = 28,    /* gradient of z, the other operand -> gradient of an operand */
     LIL_POOL_GRADIENT = 29,        /* gradient of y -> gradient of x: AVERAGE_POOL and MEAN */
     LIL_MAX_POOL_GRADIENT = 30,    /* gradient of y, x -> gradient of x */
-    LIL_UPDATE_BIAS = 31,          /* gradient of z; the output is a token, an int8 of no meaning */
-    LIL_UPDATE_CONVOLUTION = 32,   /* gradient of z, x; the same; of FULLY_CONNECTED, too */
-    LIL_UPDATE_DEPTHWISE = 33,     /* gradient of z, x; the same */
-    LIL_KIND_COUNT = 34
+    LIL_TABLE_GRADIENT = 31,       /* gradient of y, x -> gradient of x */
+    LIL_REGION_GRADIENT = 32,      /* gradient of y -> gradient of x: CONCATENATE, PAD, SLICE */
+    LIL_RESIZE_GRADIENT = 33,      /* gradient of y -> gradient of x: RESIZE_NEAREST by whole
+                                    * factors, and an ADD's or SUBTRACT's broadcast operand */
+    LIL_UPDATE_BIAS = 34,          /* gradient of z; the output is a token, an int8 of no meaning */
+    LIL_UPDATE_CONVOLUTION = 35,   /* gradient of z, x; the same; of FULLY_CONNECTED, too */
+    LIL_UPDATE_DEPTHWISE = 36,     /* gradient of z, x; the same */
+    LIL_KIND_COUNT = 37
 };
 
 /* LIL_BITS: eight of a row's elements (pixel by pixel) to a byte, the first in the lowest bit; the
@@ -205,7 +209,8 @@ typedef struct lil_mean {
     uint32_t axes; /* lil_axis bits */
 } lil_mean;
 
-/* PAD: elements before the map. SLICE: where it begins, and its strides (never 0). */
+/* PAD: elements before the map. SLICE: where it begins, and its strides (never 0).
+ * REGION_GRADIENT: where it begins, perhaps outside of the map: there it is 0. No strides. */
 typedef struct lil_region {
     int32_t begin_height;
     int32_t begin_width;
@@ -247,13 +252,22 @@ typedef struct lil_loss {
  * CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT, POOL_GRADIENT, MAX_POOL_GRADIENT: the window is that of
  * the inference's operator; of FULLY_CONNECTED, and of MEAN, it is as large as the map. The sum of
  * products is divided by 2^shift, rounded to nearest, ties upwards. POOL_GRADIENT's factors are 256
- * for a window inside of the map, and 256 * its size / the part of it inside at a border. */
+ * for a window inside of the map, and 256 * its size / the part of it inside at a border.
+ * RESIZE_GRADIENT: the window covers the elements of y that are copies of one of x; its strides are
+ * its size. */
 typedef struct lil_gradient {
     lil_window window;
     uint16_t limit;
     uint8_t shift; /* 0 to 30 */
     uint8_t reserved;
 } lil_gradient;
+
+/* TABLE_GRADIENT: gradient * slope of x / 2^shift, rounded to nearest, ties upwards. */
+typedef struct lil_slope {
+    uint16_t limit;
+    uint8_t shift; /* 0 to 30 */
+    uint8_t reserved;
+} lil_slope;
 
 /* CLAMP_GRADIENT, whose multipliers are constants. */
 typedef struct lil_limit {
@@ -303,6 +317,7 @@ typedef union lil_parameters {
     lil_axes axes;
     lil_loss loss;
     lil_gradient gradient;
+    lil_slope slope;
     lil_limit limit;
     lil_sum sum;
     lil_product product;
@@ -323,7 +338,8 @@ typedef union lil_parameters {
  *   RESIZE_NEAREST   uint16 input row[output height], uint16 input column[output width]
  *   CROSS_ENTROPY    the same as SOFTMAX
  *   CLAMP_GRADIENT   int32 multiplier[C], int8 shift[C]: g * multiplier * 2^-(16 + shift), with
- *                    multipliers from 0 to INT32_MAX and shifts from 1 to 30
+ *                    multipliers from -INT32_MAX to INT32_MAX and shifts from 1 to 30
+ *   TABLE_GRADIENT   int16 slope[256], indexed by x + 128
  *   CONVOLUTION_GRADIENT, DEPTHWISE_GRADIENT
  *                    those of the inference's operator
  *   UPDATE_BIAS, UPDATE_CONVOLUTION, UPDATE_DEPTHWISE

@@ -20,7 +20,7 @@ static bool has_window(uint32_t kind) {
     return kind <= LIL_TRANSPOSED_CONVOLUTION || kind == LIL_AVERAGE_POOL || kind == LIL_MAX_POOL ||
            kind == LIL_CONVOLUTION_GRADIENT || kind == LIL_DEPTHWISE_GRADIENT ||
            kind == LIL_POOL_GRADIENT || kind == LIL_MAX_POOL_GRADIENT ||
-           kind >= LIL_UPDATE_CONVOLUTION;
+           kind == LIL_RESIZE_GRADIENT || kind >= LIL_UPDATE_CONVOLUTION;
 }
 
 /* An upper bound of what an inference, or a training step, computes. */

@@ -24,14 +24,15 @@ BATCH = 40
 
 
 def backward(dice: np.random.Generator) -> Outline:
-    """The gradients of a 1x1 convolution and of a depthwise one, behind the clamp of a convolution;
-    both convolutions have some of their weights in the arena."""
+    """The gradients of a 1x1 convolution and of a depthwise one, behind the clamp of a convolution,
+    both convolutions with some of their weights in the arena; and of a table, a part, copies and a
+    product."""
     height, width, channels, inputs = (int(n) for n in dice.integers(1, (5, 8, 41, 34)))
     kernel, stride = (int(n) for n in dice.integers(1, (6, 3)))
-    window = Window((kernel, kernel), (stride, stride), pad=(kernel // 2, kernel // 2))
+    pad = (kernel - 1) // 2
+    window = Window((kernel, kernel), (stride, stride), pad=(pad, pad))
     shape = (height, width, channels)
-    high = max((height - 1) * stride + kernel % 2, 1)
-    wide = (high, width * stride + kernel % 2, inputs)
+    wide = ((height - 1) * stride + kernel - 2 * pad, width * stride + kernel % 2, inputs)
     outline = Outline()
     gradient = outline.gradient(shape)
     y = split_layer(outline, dice, shape)
@@ -77,7 +78,36 @@ def backward(dice: np.random.Generator) -> Outline:
         {"gradient": {"window": window.fields(), "limit": LIMIT, "shift": 6}},
         constants=depthwise_constants(dice.integers(-127, 128, (kernel, kernel, inputs), np.int8)),
     )
-    for observed in (total, through, below):
+    slope = {"slope": {"limit": LIMIT, "shift": 14}}
+    table = dice.integers(-32768, 32768, 256).astype("<i2").tobytes()
+    curved = outline.add(
+        "TABLE_GRADIENT",
+        shape,
+        (Edge(total), Edge(y)),
+        slope,
+        constants=table,
+        is_pointwise=True,
+    )
+    begin = [int(n) for n in dice.integers(-2, 3, 3)]
+    names = ("begin_height", "begin_width", "begin_channels")
+    part = outline.add(
+        "REGION_GRADIENT",
+        (height + 1, width + 1, channels),
+        (Edge(curved, 1, begin[0], begin[0]),),
+        {"region": dict(zip(names, begin, strict=True))},
+    )
+    copies = Window((2, 3), (2, 3))
+    summed = outline.add(
+        "RESIZE_GRADIENT",
+        (-(-height // 2), -(-width // 3), channels),
+        (Edge(curved, 2, 0, 1),),
+        {"gradient": {"window": copies.fields(), "limit": LIMIT, "shift": 1}},
+    )
+    product = {"product": {"multiplier": 1 << 30, "shift": -9, "limit": LIMIT}}
+    factor = outline.add(
+        "MULTIPLY_GRADIENT", (1, 1, channels), (Edge(curved), Edge(y)), product, is_sink=True
+    )
+    for observed in (total, through, below, curved, part, summed, factor):
         count = outline.tensors[observed].channels
         outline.add(
             "UPDATE_BIAS",

@@ -18,6 +18,7 @@ _TENSOR = 1 << 32  # bytes of a tensor are named tensor * _TENSOR + place in it
 _SCRATCH = 1 << 56
 _READS_BEFORE_IT_WRITES = {
     *("TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY"),
+    *("MULTIPLY_GRADIENT", "TABLE_GRADIENT"),
     *("CLAMP_GRADIENT", "SUM_GRADIENTS"),
 }
 

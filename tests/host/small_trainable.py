@@ -6,12 +6,17 @@ import numpy as np
 
 from lilliput.graph import (
     Activation,
+    Attributes,
     Convolution,
     Graph,
+    NoAttributes,
     Operator,
+    Pad,
     Pool,
     Quantization,
     Reduce,
+    Resize,
+    Slice,
     Tensor,
 )
 from lilliput.labelled import Labelled
@@ -38,6 +43,31 @@ class _Network:
         )
         self.tensors.append(Tensor(name, data.shape, data.dtype, data, quantization))
         return len(self.tensors) - 1
+
+    def operator(
+        self,
+        kind: str,
+        name: str,
+        sources: tuple[int, ...],
+        shape: tuple[int, ...],
+        scale: float,
+        zero: int,
+        attributes: Attributes | None = None,
+    ) -> int:
+        output = self.activation(name, shape, scale, zero)
+        self.operators.append(Operator(kind, sources, (output,), attributes or NoAttributes()))
+        return output
+
+    def mean(
+        self,
+        name: str,
+        source: int,
+        shape: tuple[int, ...],
+        scale: float,
+        zero: int,
+        axes: tuple[int, ...] = (1, 2),
+    ) -> int:
+        return self.operator("MEAN", name, (source,), shape, scale, zero, Reduce(axes, True))
 
     def layer(
         self,
@@ -106,6 +136,58 @@ def small_graph(seed: int = 0, pool: str = "mean") -> Graph:
         "scores", mean, (CLASSES, 12), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
     )
     return Graph(tuple(net.tensors), tuple(net.operators), (image,), (scores,), "small")
+
+
+def branched_graph(seed: int = 0) -> Graph:
+    """What a backward pass meets besides layers and residuals: tables, a squeeze-and-excite block,
+    a maximum pool, a concatenation, padding, a slice, a difference, an enlarged map, and sums with
+    one pixel; the classifier of 3 behind them."""
+    net = _Network(seed)
+    image = net.activation("image", (1, SIDE, SIDE, 3), 1 / 64, 0)
+    stem = net.layer("stem", image, (8, 3, 3, 3), (1, 6, 6, 8), stride=2, relu=False)
+    swish = net.operator("HARD_SWISH", "swish", (stem,), (1, 6, 6, 8), 0.03, -110)
+    squeezed = net.mean("squeezed", swish, (1, 1, 1, 8), 0.03, -110)
+    reduced = net.layer("reduced", squeezed, (4, 1, 1, 8), (1, 1, 1, 4))
+    expanded = net.layer("expanded", reduced, (8, 1, 1, 4), (1, 1, 1, 8), relu=False)
+    gate = net.operator("LOGISTIC", "gate", (expanded,), (1, 1, 1, 8), 1 / 256, -128)
+    scaled = net.operator("MUL", "scaled", (swish, gate), (1, 6, 6, 8), 0.04, 3, Activation())
+    pooled = net.operator(
+        "MAX_POOL_2D", "pooled", (scaled,), (1, 3, 3, 8), 0.04, 3, Pool("same", (2, 2), (3, 3))
+    )
+    side = net.layer("side", scaled, (8, 1, 1, 8), (1, 3, 3, 8), stride=2, relu=False)
+    joined = net.operator(
+        "CONCATENATION", "joined", (pooled, side), (1, 3, 3, 16), 0.04, 3, Activation(axis=3)
+    )
+    edges = Pad((0, 1, 1, 0), (0, 1, 1, 0))
+    padded = net.operator("PAD", "padded", (joined,), (1, 5, 5, 16), 0.04, 3, edges)
+    deep = net.layer("deep", padded, (1, 3, 3, 16), (1, 5, 5, 16), kind="DEPTHWISE_CONV_2D")
+    middle = Slice((0, 1, 1, 0), (1, 1, 1, 1))
+    cut = net.operator("STRIDED_SLICE", "cut", (deep,), (1, 3, 3, 16), 0.02, -128, middle)
+    differ = net.operator("SUB", "differ", (cut, joined), (1, 3, 3, 16), 0.06, -2, Activation())
+    large = net.operator(
+        "RESIZE_NEAREST_NEIGHBOR", "large", (differ,), (1, 6, 6, 16), 0.06, -2, Resize()
+    )
+    level = net.mean("level", differ, (1, 1, 1, 16), 0.06, -2)
+    total = net.operator("ADD", "total", (large, level), (1, 6, 6, 16), 0.08, 0, Activation())
+    tail = net.layer("tail", total, (12, 3, 3, 16), (1, 3, 3, 12), stride=2, relu=False)
+    columns = net.mean("columns", tail, (1, 3, 1, 12), 0.04, 3, (2,))
+    mean = net.mean("mean", columns, (1, 1, 1, 12), 0.04, 3)
+    scores = net.layer(
+        "scores", mean, (CLASSES, 12), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
+    )
+    return Graph(tuple(net.tensors), tuple(net.operators), (image,), (scores,), "branched")
+
+
+def autoencoder_graph(seed: int = 0) -> Graph:
+    """An image at half its size, enlarged again: its output is an image like its input."""
+    net = _Network(seed)
+    image = net.activation("image", (1, SIDE, SIDE, 3), 1 / 64, 0)
+    small = net.layer("small", image, (8, 3, 3, 3), (1, 6, 6, 8), stride=2)
+    large = net.operator(
+        "RESIZE_NEAREST_NEIGHBOR", "large", (small,), (1, SIDE, SIDE, 8), 0.02, -128, Resize()
+    )
+    again = net.layer("again", large, (3, 3, 3, 8), (1, SIDE, SIDE, 3), relu=False)
+    return Graph(tuple(net.tensors), tuple(net.operators), (image,), (again,), "autoencoder")
 
 
 def small_program(seed: int = 0, pool: str = "mean") -> Program:

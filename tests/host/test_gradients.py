@@ -226,7 +226,7 @@ def _biases(stepped: Stepped, count: int) -> np.ndarray:
 @SOME
 def test_clamp(shape, seed: int, limits, how: str) -> None:
     dice = np.random.default_rng(seed)
-    scales = 2.0 ** dice.uniform(-8, 3, shape[2])
+    scales = 2.0 ** dice.uniform(-8, 3, shape[2]) * dice.choice([-1, 1], shape[2])
     outline = Outline()
     gradient = outline.gradient(shape)
     output = outline.input(shape)
@@ -324,6 +324,101 @@ def test_multiply(shape, how: str, zero_point: int, scale: float, seed: int) -> 
     at = np.zeros((1, 1, shape[2]) if how == "sum" else shape)
     expected = gradient_of(lambda a: a * factor, at, reals(stepped, gradient))
     assert_close(stepped.maps[result], expected, steps=0.52)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9)),
+    shift=st.integers(0, 20),
+    streamed=st.booleans(),
+    seed=seeds,
+)
+@SOME
+def test_table(shape, shift: int, streamed: bool, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    slopes = dice.integers(-32767, 32768, 256).astype(np.int16)
+    outline = Outline()
+    gradient = outline.gradient(shape)
+    source = outline.input(shape)
+    result = outline.add(
+        "TABLE_GRADIENT",
+        shape,
+        (Edge(gradient), Edge(source)),
+        {"slope": {"limit": LIMIT, "shift": shift}},
+        constants=slopes.astype("<i2").tobytes(),
+        is_pointwise=True,
+    )
+    x = random_map(dice, shape)
+    stepped = train_step(
+        outline, [random_map(dice, shape), x], random_map(dice, shape), read=[gradient, result]
+    )
+    slope = slopes[x.astype(int) + 128].astype(np.float64)
+    expected = reals(stepped, gradient) * slope / 2**shift
+    assert_close(stepped.maps[result], expected)
+    assert stepped.saturated == np.sum(np.abs(np.floor(expected + 0.5)) > LIMIT)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9)),
+    part=st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 12)),
+    begin=st.tuples(*[st.integers(-4, 6)] * 3),
+    seed=seeds,
+)
+@SOME
+def test_region(shape, part, begin, seed: int) -> None:
+    """Of what was copied into a part of a map, or out of one."""
+    dice = np.random.default_rng(seed)
+    outline = Outline()
+    gradient = outline.gradient(shape)
+    names = ("begin_height", "begin_width", "begin_channels")
+    result = outline.add(
+        "REGION_GRADIENT",
+        part,
+        (Edge(gradient, 1, begin[0], begin[0]),),
+        {"region": dict(zip(names, begin, strict=True))},
+    )
+    stepped = train_step(
+        outline, [random_map(dice, shape)], random_map(dice, shape), read=[gradient, result]
+    )
+
+    def placed(x):
+        """y, on whose elements from `begin` on those of x lie, where y has them."""
+        sides = [(max(b, 0), max(s - b - p, 0)) for b, s, p in zip(begin, shape, part, strict=True)]
+        starts = [max(-b, 0) for b in begin]
+        return tf.slice(tf.pad(x, sides), starts, shape)
+
+    expected = gradient_of(placed, np.zeros(part), reals(stepped, gradient))
+    assert np.array_equal(stepped.maps[result], expected)
+
+
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    channels=st.integers(1, 6),
+    factors_=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    shift=st.integers(0, 5),
+    seed=seeds,
+)
+@SOME
+def test_resize(size, channels: int, factors_, shift: int, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    height, width = factors_
+    small = (-(-size[0] // height), -(-size[1] // width), channels)
+    outline = Outline()
+    gradient = outline.gradient((*size, channels))
+    window = Window(factors_, factors_).fields()
+    result = outline.add(
+        "RESIZE_GRADIENT",
+        small,
+        (Edge(gradient, height, 0, height - 1),),
+        {"gradient": {"window": window, "limit": LIMIT, "shift": shift}},
+    )
+    image, target = (random_map(dice, (*size, channels)) for _ in range(2))
+    stepped = train_step(outline, [image], target, read=[gradient, result])
+
+    def enlarged(x):
+        return tf.repeat(tf.repeat(x, height, 0), width, 1)[: size[0], : size[1]]
+
+    expected = gradient_of(enlarged, np.zeros(small), reals(stepped, gradient))
+    assert_close(stepped.maps[result], expected / 2**shift)
 
 
 @given(layer=layers(pool=True), seed=seeds)

@@ -9,7 +9,7 @@ from random_graphs import Recipe, Step, build_graph
 from lilliput import litert
 from lilliput.exporters.tflite import write_tflite
 from lilliput.graph import Activation, Graph, NoAttributes, Operator, Quantization, Tensor
-from lilliput.tables import is_unary, unary_table
+from lilliput.tables import is_unary, unary_slopes, unary_table
 
 UNARY_STEPS = (
     "quantize",
@@ -110,3 +110,42 @@ def test_graph_of_the_operator_is_not_changed() -> None:
     graph = Graph((tensor("x", 1.0, 0), tensor("y", 1.0, 0)), (), (0,), (1,))
     unary_table(Operator("RELU6", (0,), (1,)), graph.tensors)
     assert graph.tensors[0].shape == (1, 4, 4, 1)
+
+
+@pytest.mark.parametrize("kind", UNARY_STEPS)
+def test_slopes_are_those_of_the_table(kind: str) -> None:
+    """Over a stretch of inputs, the slopes add up to what the table rises, but for its rounding."""
+    tables = 0
+    for seed in range(20):
+        graph = build_graph(Recipe((7,), (Step(kind, seed),)))
+        operator = graph.operators[-1]
+        if len(graph.operators) > 1 or not is_unary(operator, graph.tensors):
+            continue
+        table = unary_table(operator, graph.tensors).astype(np.float64)
+        slopes = unary_slopes(operator, graph.tensors)
+        assert (slopes.shape, slopes.dtype) == ((256,), np.float64)
+        scales = [float(graph.quantization(i).scale[0]) for i in (0, operator.outputs[0])]
+        slopes *= scales[0] / scales[1]
+        rises = np.cumsum((slopes[:-1] + slopes[1:]) / 2)
+        # a step of rounding at either end, and a slope that changes between two inputs
+        slack = 2 + np.abs(np.diff(slopes)).max()
+        assert np.abs(table[1:] - table[0] - rises).max() <= slack
+        tables += 1
+    assert tables >= 5
+
+
+def test_slopes_are_derivatives() -> None:
+    tensors = [tensor("x", 1 / 32, 4), tensor("y", 1 / 256, -128)]
+    x = (np.arange(-128, 128) - 4) / 32
+    y = 1 / (1 + np.exp(-x))
+    slopes = unary_slopes(Operator("LOGISTIC", (0,), (1,)), tensors)
+    np.testing.assert_allclose(slopes, y * (1 - y), atol=1e-4)
+    relu = unary_slopes(
+        Operator("RELU", (0,), (1,)), [tensor("x", 0.5, 0), tensor("y", 0.25, -128)]
+    )
+    # 0 below 0 and above 63.75, the largest output; half of a step on either side of a kink
+    assert relu[[0, 127, 128, 129, 254, 255]].tolist() == [0, 0, 0.5, 1, 1, 1]
+    clipped = unary_slopes(
+        Operator("RELU", (0,), (1,)), [tensor("x", 1, 0), tensor("y", 0.25, -128)]
+    )
+    assert clipped[[128 + 63, 128 + 64, 128 + 65]].tolist() == [1, 0.25, 0]

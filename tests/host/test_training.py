@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,22 +11,26 @@ import tensorflow as tf
 from arena_simulation import simulate
 from lilliput.runtime.model import Model
 from lilliput.runtime.train import Trainer, cosine
-from small_trainable import CLASSES, SIDE, small_graph, small_program, small_samples
-from training_reference import Reference, layer_constants
+from small_trainable import (
+    CLASSES,
+    SIDE,
+    branched_graph,
+    small_graph,
+    small_program,
+    small_samples,
+)
+from training_checks import check_changes, measured
 
 from lilliput.format.writer import write
-from lilliput.graph import UnsupportedModel
+from lilliput.graph import Graph, UnsupportedModel
 from lilliput.lower import lower
-from lilliput.lower.packing import pack_pairs, unpack_pairs
 from lilliput.planner import Schedule, plan
-from lilliput.program import Program, Step
+from lilliput.program import Program
 from lilliput.training.backward import Options, training_program
 from lilliput.training.classifier import replace_classifier
-from lilliput.training.experiment import Recipe, train_scheme
+from lilliput.training.experiment import Recipe, quick_plan, train_scheme
 from lilliput.training.exponents import calibrate
 from lilliput.training.planning import plan_training
-from lilliput.training.region import weight_scales
-from lilliput.training.running import Probe
 from lilliput.training.scheme import (
     Scheme,
     full,
@@ -33,48 +38,10 @@ from lilliput.training.scheme import (
     last_layer,
     layers,
     scheme_from_json,
-    trained_channels,
 )
+from lilliput.training.targets import Paired
 
 SPARSE = Scheme(frozenset({"deep", "thin", "tail"}), {"next_wide": 0.5, "scores": 1.0})
-
-
-def measured(program: Program, scheme: Scheme, options: Options | None = None) -> dict[str, float]:
-    options = options or Options()
-    data = small_samples(8, seed=1)
-    return dict(
-        calibrate(program, scheme, options, list(data.samples), [int(c) for c in data.classes])
-    )
-
-
-def merged_weights(step: Step, kept: bytes, arena: bytes, channels: int, inputs: int) -> bytes:
-    """A layer's packed weights, those of its first `arena_inputs` inputs being the arena's."""
-    if step.kind == "DEPTHWISE_CONVOLUTION" or step.arena_inputs == inputs:
-        return arena[: len(kept)]
-    weights = unpack_pairs(np.frombuffer(kept, np.int8), channels)
-    weights = weights.reshape(channels, -1, inputs).copy()
-    taps = weights.shape[1] * step.arena_inputs
-    size = -(-channels // 2) * 2 * (taps + taps % 2)
-    held = unpack_pairs(np.frombuffer(arena[:size], np.int8), channels)[:, :taps]
-    weights[..., : step.arena_inputs] = held.reshape(channels, -1, step.arena_inputs)
-    return pack_pairs(weights).tobytes()
-
-
-def trained_values(probe: Probe, step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's weights and bias as they are in the arena now, as `layer_constants` has them."""
-    program = probe.program
-    assert step.trained_offset is not None
-    channels = program.tensors[step.output].channels
-    arena = bytes(probe.model._arena)
-    bias = arena[step.trained_offset :][: 4 * channels]
-    tables = -(-9 * channels // 4) * 4
-    kept = step.constants[tables:]
-    if step.arena_inputs:
-        weights = arena[step.trained_offset + 4 * channels :]
-        inputs = program.tensors[step.edges[0].tensor].channels
-        kept = merged_weights(step, kept, weights, channels, inputs)
-    constants = bias + step.constants[4 * channels : tables] + kept
-    return layer_constants(program, replace(step, constants=constants))
 
 
 @pytest.mark.parametrize("pool", ["mean", "average"])
@@ -84,48 +51,25 @@ def test_changes_are_those_of_autodiff(pool: str, is_whole: bool, is_full: bool)
     program = small_program(3, pool)
     scheme = full(program) if is_full else SPARSE
     options = Options(whole_updates=frozenset(scheme.weights) if is_whole else frozenset())
-    made = training_program(program, scheme, options, measured(program, scheme, options))
-    probe = Probe(made.program)
-    data = small_samples(1, seed=5)
-    label = int(data.classes[0])
-    loss = probe.step(data.samples[0], label)
-    reference = Reference(probe.program, probe.read)
-    expected_loss, weights, biases, _ = reference.gradients(
-        lambda y: tf.nn.sparse_softmax_cross_entropy_with_logits(label, tf.reshape(y, [-1]))
-    )
-    assert loss == pytest.approx(expected_loss, abs=0.002)
-    assert probe.trainer.saturated == 0
-    probe.trainer.reset(seed=3)
-    probe.trainer.lr = rate = 0.02
-    probe.step(data.samples[0], label)
-    checked = 0
-    for step in probe.program.steps:
-        if step.is_training or step.trained_offset is None:
-            continue
-        scales = weight_scales(probe.program, step)
-        source = probe.program.tensors[step.edges[0].tensor]
-        old_weights, old_bias = layer_constants(probe.program, step)
-        new_weights, new_bias = trained_values(probe, step)
-        wanted = -rate * biases[step.name] / (scales * source.scale)
-        assert_close(new_bias - old_bias, wanted)
-        change = new_weights.astype(np.int64) - old_weights
-        if step.name in scheme.weights:
-            shape = (-1, 1) if step.kind == "DEPTHWISE_CONVOLUTION" else (1, -1)
-            wanted = -rate * weights[step.name] / scales.reshape(shape)
-            count = trained_channels(scheme.weights[step.name], wanted.shape[2])
-            wanted[:, :, count:] = 0
-            wanted = np.clip(old_weights + wanted, -127, 127) - old_weights
-            assert_close(change, wanted)
-        else:
-            assert not change.any()
-        checked += 1
-    assert checked == len(scheme.trained)
+    check_changes(program, scheme, options)
 
 
-def assert_close(changes: np.ndarray, wanted: np.ndarray) -> None:
-    """Each change is rounded at random, up or down; the gradients have errors of a percent."""
-    slack = 1 + 0.03 * np.abs(wanted) + 0.01 * np.abs(wanted).max()
-    assert np.all(np.abs(changes - wanted) <= slack)
+def test_changes_behind_branches_are_those_of_autodiff() -> None:
+    """Through tables, products, pools, parts and copies of maps."""
+    program = lower(branched_graph(6))
+    functions = {
+        "swish": lambda x: x * tf.nn.relu6(x + 3) / 6,
+        "gate": tf.sigmoid,
+    }
+    kinds = {step.kind for step in training_program(program, full(program)).program.steps}
+    assert kinds >= {
+        "TABLE_GRADIENT",
+        "MULTIPLY_GRADIENT",
+        "MAX_POOL_GRADIENT",
+        "REGION_GRADIENT",
+        "RESIZE_GRADIENT",
+    }
+    check_changes(program, full(program), Options(), functions)
 
 
 def test_squared_error_trains_towards_its_target() -> None:
@@ -149,6 +93,18 @@ def test_squared_error_trains_towards_its_target() -> None:
         assert trainer.evaluate([(s, target) for s in data.samples]) < before / 4
 
 
+def test_schemes_of_the_squared_error_are_judged_by_the_variance_they_explain() -> None:
+    program = small_program(1)
+    parts = []
+    for seed in (3, 4):
+        data = small_samples(100, seed)
+        parts.append(Paired(data.samples, (30 * np.eye(3)[data.classes] - 10).astype(np.int8)))
+    recipe = Recipe(epochs=2, rate=0.05)
+    outcome = train_scheme(program, last_biases(program, 2), *parts, recipe)
+    assert 0.4 < outcome.accuracy < 1
+    assert quick_plan(program, last_layer(program), "squared_error").program.training is not None
+
+
 def run_steps(
     program: Program, placed_by: Schedule, count: int, seed: int
 ) -> tuple[list[float], bytes]:
@@ -160,12 +116,14 @@ def run_steps(
         return losses, bytes(model._arena[: program.training.bytes])
 
 
-def test_every_plan_gives_the_same_numbers() -> None:
-    program = small_program()
-    ranges = measured(program, SPARSE)
+@pytest.mark.parametrize("graph", [small_graph, branched_graph])
+def test_every_plan_gives_the_same_numbers(graph: Callable[[], Graph]) -> None:
+    program = lower(graph())
+    scheme = SPARSE if graph is small_graph else full(program)
+    ranges = measured(program, scheme)
     results = []
-    for whole in (frozenset[str](), frozenset(SPARSE.weights)):
-        made = training_program(program, SPARSE, Options(whole_updates=whole), ranges).program
+    for whole in (frozenset[str](), frozenset(scheme.weights)):
+        made = training_program(program, scheme, Options(whole_updates=whole), ranges).program
         for schedule in Schedule:
             results.append(run_steps(made, schedule, 25, seed=7))
     assert all(result == results[0] for result in results)
@@ -174,9 +132,10 @@ def test_every_plan_gives_the_same_numbers() -> None:
 
 
 def test_plans_obey_the_rules_of_the_executor() -> None:
-    program = small_program()
-    for scheme in (SPARSE, full(program), last_layer(program)):
-        made = plan_training(program, scheme)
+    program, branched = small_program(), lower(branched_graph())
+    cases = [(program, scheme) for scheme in (SPARSE, full(program), last_layer(program))]
+    for inference, scheme in (*cases, (branched, full(branched))):
+        made = plan_training(inference, scheme)
         simulate(made.plan)
         steps = made.plan.program.steps
         cut = made.plan.inference_segments

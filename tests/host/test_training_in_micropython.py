@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lilliput.runtime.model import Model
-from small_trainable import small_program, small_samples
+from small_trainable import autoencoder_graph, small_program, small_samples
 
 from lilliput import unixport
 from lilliput.format.writer import write
+from lilliput.lower import lower
 from lilliput.training.backward import Options
 from lilliput.training.exponents import calibrate
 from lilliput.training.planning import plan_training
-from lilliput.training.scheme import Scheme
+from lilliput.training.scheme import Scheme, full
 
 SESSION = Path(__file__).parents[1] / "unix" / "training_session.py"
+SQUARED_ERROR = SESSION.with_name("squared_error_session.py")
 TEACH = Path(__file__).parents[2] / "device" / "examples" / "teach.py"
 SCHEME = Scheme(
     frozenset({"deep", "thin", "tail"}), {"next_deep": 1.0, "next_wide": 0.5, "scores": 1.0}
@@ -50,10 +52,10 @@ def copy_of(folder: Path, target: Path) -> Path:
     return target
 
 
-def session_in_cpython(folder: Path) -> list[str]:
+def session_in_cpython(folder: Path, session: Path = SESSION) -> list[str]:
     shim = "import sys, lilliput.train; sys.modules['lilliput.train'] = lilliput.train\n"
     code = f"{shim}import runpy, sys; sys.argv = ['session', {str(folder)!r}]\n"
-    code += f"runpy.run_path({str(SESSION)!r}, run_name='__main__')"
+    code += f"runpy.run_path({str(session)!r}, run_name='__main__')"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
     )
@@ -91,6 +93,30 @@ def test_a_session_is_the_same_in_micropython(folder: Path, tmp_path: Path) -> N
     losses = [float(line.split()[1]) for line in wanted if line.startswith("loss")]
     assert len(losses) == 100
     assert (here / "learned").stat().st_size == int(facts["saved"][0])
+
+
+def test_squared_error_is_the_same_in_micropython(tmp_path: Path) -> None:
+    program = lower(autoencoder_graph(2))
+    data = small_samples(12, seed=6)
+    options = Options(loss="squared_error")
+    targets = list(data.samples[:4])
+    ranges = calibrate(program, full(program), options, list(data.samples[:4]), targets)
+    made = plan_training(program, full(program), options, ranges)
+    (tmp_path / "trainable.lil").write_bytes(write(made.plan.program, made.plan))
+    (tmp_path / "samples.bin").write_bytes(data.samples.tobytes())
+    wanted = session_in_cpython(tmp_path, SQUARED_ERROR)
+    try:
+        port = unixport.find_interpreter("usermod")
+    except (FileNotFoundError, RuntimeError) as error:
+        pytest.skip(str(error))
+    result = unixport.run_script(
+        SQUARED_ERROR, tmp_path, interpreter=port, module_path=[], heap=2 << 20, timeout=100
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines() == wanted
+    errors = [float(line.split()[1]) for line in wanted if line.startswith("error")]
+    assert errors[1] < errors[0] / 2
+    assert sum(line.startswith("refused") for line in wanted) == 3
 
 
 def test_a_build_for_inference_alone_runs_a_trainable_file(folder: Path, tmp_path: Path) -> None:

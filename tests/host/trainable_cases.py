@@ -156,6 +156,19 @@ def _elementwise() -> Outline:
         (window.backward_edge(total), Edge(source, 1, -1, 1)),
         _gradient(window),
     )
+    slopes = (np.arange(256) * 257 - 32768).astype("<i2").tobytes()
+    outline.add(
+        "TABLE_GRADIENT",
+        (4, 3, 5),
+        (Edge(total), Edge(y)),
+        {"slope": {"limit": LIMIT, "shift": 13}},
+        constants=slopes,
+        is_pointwise=True,
+    )
+    region = {"begin_height": -1, "begin_width": 1, "begin_channels": 2}
+    outline.add("REGION_GRADIENT", (6, 4, 7), (Edge(total, 1, -1, -1),), {"region": region})
+    copies = Window((2, 2), (2, 2))
+    outline.add("RESIZE_GRADIENT", (2, 2, 5), (Edge(total, 2, 0, 1),), _gradient(copies, 1))
     _update_bias(outline, total, outline.train(np.zeros(5, np.int32)))
     return outline
 

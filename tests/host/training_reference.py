@@ -16,6 +16,14 @@ from lilliput.program import Program, Step
 from lilliput.training.region import weight_scales
 
 Read = Callable[[int], np.ndarray]
+Function = Callable[[tf.Tensor], tf.Tensor]
+
+_LAYERS = ("CONVOLUTION", "DEPTHWISE_CONVOLUTION", "FULLY_CONNECTED")
+_COMBINE = {
+    "ADD": lambda a, b: a + b,
+    "SUBTRACT": lambda a, b: a - b,
+    "MULTIPLY": lambda a, b: a * b,
+}
 
 
 def layer_constants(program: Program, step: Step) -> tuple[np.ndarray, np.ndarray]:
@@ -50,14 +58,18 @@ class Reference:
     """The inference part of a program as a differentiable function of its layers' real weights
     and biases. `read` returns a map of the core by its index."""
 
-    def __init__(self, program: Program, read: Read) -> None:
+    def __init__(
+        self, program: Program, read: Read, functions: Mapping[str, Function] | None = None
+    ) -> None:
+        """functions: those of tables, by the name of the step."""
         self.program = program
         self.read = read
+        self.functions = functions or {}
         self.steps = [s for s in program.steps if not s.is_training]
         self.weights: dict[str, tf.Variable] = {}
         self.biases: dict[str, tf.Variable] = {}
         for step in self.steps:
-            if step.constants and step.kind != "SOFTMAX":
+            if step.kind in _LAYERS:
                 self._declare(step)
 
     def _declare(self, step: Step) -> None:
@@ -114,22 +126,58 @@ class Reference:
         """1 where a gradient passes the step's clamp."""
         map_ = self.program.tensors[step.output]
         low, high = step.activation
-        if (low, high) == (-128, 127) and abs(map_.zero_point + 0.5) < 127:
+        moves = step.kind in ("TABLE", "CONCATENATE", "PAD", "SLICE", "RESIZE_NEAREST")
+        if moves or ((low, high) == (-128, 127) and abs(map_.zero_point + 0.5) < 127):
             return np.ones(map_.shape)
         raw = self.read(step.output)
         return ((raw > low) & (raw < high)).astype(np.float64)
 
     def _compute(self, step: Step, sources: list[tf.Tensor]) -> tf.Tensor:
-        if step.kind == "ADD":
-            return sources[0] + sources[1]
+        if step.kind in ("ADD", "SUBTRACT", "MULTIPLY"):
+            return _COMBINE[step.kind](*sources)
+        if step.kind == "TABLE":
+            return self.functions[step.name](sources[0])
+        if step.kind in ("CONCATENATE", "PAD", "SLICE", "RESIZE_NEAREST"):
+            return self._moved(step, sources)
+        if step.kind == "MAX_POOL":
+            return self._maximum(step, sources[0])
         if step.kind == "MEAN":
-            return tf.reduce_mean(sources[0], axis=(0, 1))
+            axes = int(step.parameters["mean"]["axes"])
+            return tf.reduce_mean(sources[0], axis=[axis for axis in (0, 1) if axes >> axis & 1])
         if step.kind == "AVERAGE_POOL":
             return self._pooled(step, sources[0])
         if step.kind == "FULLY_CONNECTED":
             weights = self.weights[step.name]
             return tf.tensordot(sources[0], weights, 3) + self.biases[step.name]
         return self._convolved(step, sources[0])
+
+    def _moved(self, step: Step, sources: list[tf.Tensor]) -> tf.Tensor:
+        shape = self.program.tensors[step.output].shape
+        if step.kind == "CONCATENATE":
+            axis = (1, 2, 4).index(int(step.parameters["axes"]["axis"]))
+            return tf.concat(sources, axis)
+        if step.kind == "RESIZE_NEAREST":
+            return tf.image.resize(sources[0], shape[:2], "nearest")
+        region = step.parameters["region"]
+        begin = [int(region[f"begin_{axis}"]) for axis in ("height", "width", "channels")]
+        if step.kind == "SLICE":
+            return tf.slice(sources[0], begin, shape)
+        sizes = sources[0].shape
+        return tf.pad(
+            sources[0], [(b, n - b - s) for b, n, s in zip(begin, shape, sizes, strict=True)]
+        )
+
+    def _maximum(self, step: Step, source: tf.Tensor) -> tf.Tensor:
+        """Of ties the first in a window takes the gradient, as in the core."""
+        window, output = step.parameters["window"], self.program.tensors[step.output]
+        kernel = (int(window["kernel_height"]), int(window["kernel_width"]))
+        order = np.arange(source.shape[0] * source.shape[1], dtype=np.float64)
+        earlier = order.reshape(*source.shape[:2], 1) * -1e-9
+        padded = self._padded(step, source + earlier + 1000.0) - 1000.0
+        strides = (int(window["stride_height"]), int(window["stride_width"]))
+        return tf.nn.max_pool2d(padded, kernel, strides, "VALID")[
+            0, : output.height, : output.width
+        ]
 
     def _padded(self, step: Step, source: tf.Tensor) -> tf.Tensor:
         window, shape = step.parameters["window"], self.program.tensors[step.output].shape

@@ -270,11 +270,12 @@ def _tables(channels: int, bias: np.ndarray | None = None, shift: int = 0) -> by
 
 
 def factors(values: Sequence[float], *, clamps: bool = False) -> bytes:
-    """int32 multiplier[C] and int8 shift[C] of positive reals: multiplier * 2^(shift - 31), or with
+    """int32 multiplier[C] and int8 shift[C] of reals: multiplier * 2^(shift - 31), or with
     `clamps` multiplier * 2^-(16 + shift)."""
     mantissas, exponents = np.frexp(np.asarray(values, np.float64))
     multipliers = np.round(mantissas * 2**31).astype(np.int64)
-    exponents = np.where(multipliers == 2**31, exponents + 1, exponents)
-    multipliers = np.where(multipliers == 2**31, 2**30, multipliers).astype("<i4")
+    is_one = np.abs(multipliers) == 2**31
+    exponents = np.where(is_one, exponents + 1, exponents)
+    multipliers = np.where(is_one, multipliers // 2, multipliers).astype("<i4")
     shifts = 15 - exponents if clamps else exponents
     return multipliers.tobytes() + shifts.astype(np.int8).tobytes()

@@ -180,8 +180,9 @@ def _add_train_plan(commands: Commands) -> None:
         "train-plan",
         help="make a .lil file that can be trained on the board",
         description="Makes a .lil file that a board can train: gives the model a classifier of N "
-        "classes, chooses what is trained within a memory budget, plans the forward pass, the "
-        "backward pass and the updates together, and writes them.",
+        "classes, or keeps its outputs (regressions, autoencoders), chooses what is trained within "
+        "a memory budget, plans the forward pass, the backward pass and the updates together, and "
+        "writes them.",
     )
     command.add_argument("model", metavar="MODEL", type=Path)
     command.add_argument(
@@ -189,10 +190,20 @@ def _add_train_plan(commands: Commands) -> None:
         metavar="DIR_OR_NPZ",
         type=Path,
         required=True,
-        help="labelled samples like those to come: a folder with a folder of images a class, or a "
-        ".npz file of x and y",
+        help="samples like those to come: a folder with a folder of images a class, or a .npz file "
+        "of x and y; y is a class, or for the squared error the output wanted: without y, x itself",
     )
-    command.add_argument("--classes", metavar="N", type=int, required=True)
+    command.add_argument(
+        "--classes",
+        metavar="N",
+        type=int,
+        help="give the model a new classifier of N classes (default: it keeps its last layer)",
+    )
+    command.add_argument(
+        "--loss",
+        choices=("cross-entropy", "squared-error"),
+        help="of classes, or of the output's numbers (default: of classes with --classes)",
+    )
     command.add_argument("-o", "--output", metavar="OUT.lil", type=Path, required=True)
     command.add_argument(
         "--sram",
@@ -203,10 +214,11 @@ def _add_train_plan(commands: Commands) -> None:
     chosen = command.add_mutually_exclusive_group()
     chosen.add_argument(
         "--mode",
-        choices=("search", "last", "full"),
+        choices=("search", "last", "full", "tinytl"),
         default="search",
         help="what is trained: what a search finds within --sram (default; takes hours for large "
-        "models), the last layer, or everything",
+        "models), the last layer, everything, or biases and lite residuals, small branches that "
+        "are added beside the model's blocks (TinyTL)",
     )
     chosen.add_argument(
         "--biases", metavar="K", type=int, help="train the last layer and the biases of K before it"
@@ -216,6 +228,12 @@ def _add_train_plan(commands: Commands) -> None:
         metavar="FILE.json",
         type=Path,
         help='train what a file says: {"biases": [layer, ...], "weights": {layer: fraction, ...}}',
+    )
+    command.add_argument(
+        "--blocks",
+        metavar="N",
+        type=int,
+        help="with --mode tinytl: branches beside the last N blocks only, and biases from there on",
     )
     command.add_argument(
         "--resident",

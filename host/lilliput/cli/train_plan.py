@@ -32,13 +32,18 @@ def run(options: argparse.Namespace) -> None:
 
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent}: no such folder; make it first")
+    if options.blocks is not None and options.mode != "tinytl":
+        raise ValueError("--blocks says where --mode tinytl adds branches: give both")
     with quiet_libraries(), progress_bars(not options.json) as progress:
         material = read_material(
             options.model,
             options.data,
             options.classes,
+            loss=None if options.loss is None else options.loss.replace("-", "_"),
             input_range=tuple(options.input_range) if options.input_range else None,
             seed=options.seed,
+            has_lite_residuals=options.mode == "tinytl",
+            lite_blocks=options.blocks,
             progress=progress,
         )
         scheme = _chosen(options, material, progress)
@@ -54,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _chosen(options: argparse.Namespace, material: Material, progress: Progress) -> Scheme:
     """The scheme that the options ask for."""
+    from ..training.lite_residuals import lite_residual_scheme
     from ..training.scheme import full, last_biases, last_layer, scheme_from_json
 
     program = material.program
@@ -61,6 +67,8 @@ def _chosen(options: argparse.Namespace, material: Material, progress: Progress)
         return scheme_from_json(options.scheme.read_text(encoding="utf-8"))
     if options.biases is not None:
         return last_biases(program, options.biases)
+    if material.residuals is not None:
+        return lite_residual_scheme(program, material.residuals)
     if options.mode == "last":
         return last_layer(program)
     if options.mode == "full":
@@ -73,12 +81,14 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
     from ..training.contribution import analyse
     from ..training.evolution import evolve
     from ..training.experiment import Notebook, Recipe, quick_plan, train_scheme
+    from ..training.targets import loss_of
 
     if options.sram is None:
         raise ValueError("a search needs a budget: say --sram, or choose --mode last or full")
     recipe = Recipe(epochs=options.epochs, rate=options.rate, seed=options.seed)
     train, test = material.data.split(0.3, options.seed)
-    about = f"{material.source} {options.data} {options.classes}"
+    loss = loss_of(material.data)
+    about = f"{material.source} {options.data} {options.classes} {loss}"
     notebook = Notebook(options.work, about)
     program = material.program
 
@@ -93,7 +103,7 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
     def arena_of(scheme: Scheme) -> int:
         key = scheme.as_json()
         if key not in arenas:
-            arenas[key] = quick_plan(program, scheme).arena_bytes
+            arenas[key] = quick_plan(program, scheme, loss).arena_bytes
         return arenas[key]
 
     found = evolve(

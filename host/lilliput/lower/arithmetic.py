@@ -6,7 +6,7 @@ import numpy as np
 
 from ..graph import Activation, Operator, Reduce, Softmax, UnsupportedModel
 from ..program import Edge
-from ..tables import is_unary, unary_table
+from ..tables import is_unary, unary_slopes, unary_table
 from .builder import Builder
 from .geometry import AXIS_BITS, CHANNELS, HEIGHT, WIDTH, map_axis
 from .requantization import activation_range, quantize_multiplier
@@ -27,6 +27,7 @@ def lower_table(builder: Builder, op: Operator) -> None:
         (builder.straight_edge(source),),
         is_pointwise=True,
         constants=unary_table(op, builder.graph.tensors).astype(np.int8).tobytes(),
+        slopes=tuple(unary_slopes(op, builder.graph.tensors).tolist()),
     )
 
 

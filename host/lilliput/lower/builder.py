@@ -119,6 +119,7 @@ class Builder:
         parameters: Mapping[str, Mapping[str, object]] | None = None,
         constants: bytes = b"",
         macs: int = 0,
+        slopes: tuple[float, ...] = (),
     ) -> None:
         """Appends a step, named after the map it writes."""
         self.steps.append(
@@ -136,6 +137,7 @@ class Builder:
                 parameters=parameters or {},
                 constants=constants,
                 macs=macs,
+                slopes=slopes,
             )
         )
 

@@ -32,7 +32,7 @@ def unpack_pairs(packed: np.ndarray, channels: int) -> np.ndarray:
 
 def fits_int4(weights: np.ndarray) -> bool:
     """Whether four bits hold each of the int8 weights."""
-    return not np.any(weights % INT4_STEP)
+    return bool(np.any(weights)) and not np.any(weights % INT4_STEP)
 
 
 def pack_pairs_int4(weights: np.ndarray, groups: int = 1) -> np.ndarray:

@@ -16,7 +16,18 @@ from ..program import FeatureMap, Step
 from .dataflow import Dataflow, Use, call_count
 
 ELEMENTWISE = frozenset(
-    {"TABLE", "PRELU", "SOFTMAX", "ADD", "SUBTRACT", "MULTIPLY", "CLAMP_GRADIENT", "SUM_GRADIENTS"}
+    {
+        "TABLE",
+        "PRELU",
+        "SOFTMAX",
+        "ADD",
+        "SUBTRACT",
+        "MULTIPLY",
+        "CLAMP_GRADIENT",
+        "SUM_GRADIENTS",
+        "MULTIPLY_GRADIENT",
+        "TABLE_GRADIENT",
+    }
 )
 """Kernels that read an element before they write the one in its place."""
 

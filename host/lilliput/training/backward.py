@@ -4,9 +4,8 @@ The backward pass visits only what lies between the loss and what is trained. Ea
 of its input is computed before its weights change, and each update follows as soon as its gradient
 exists. Activations are kept only where weights need them, and clamps as one bit an element.
 
-A gradient map holds int16 values g; the real gradient of the loss is g * unit * 2^-e0, where e0 is
-the step's own exponent (the loss chooses it) and `unit` is known here. Where a unit may be chosen
-it is such that the largest gradient seen (`ranges`) leaves `_HEADROOM_BITS`.
+Operators without weights are in `through`, the units of gradient maps in `units`. Where a unit may
+be chosen it is such that the largest gradient seen (`ranges`) leaves headroom.
 """
 
 from __future__ import annotations
@@ -22,14 +21,21 @@ from ..lower.softmax_table import softmax_table
 from ..program import Edge, FeatureMap, Program, Step, Training
 from .region import Region, region, weight_scales
 from .scheme import Scheme, check, trained_channels
+from .through import WaysBack, no_gradient
+from .units import (
+    INT16_MAX,
+    GradientMap,
+    limit_of,
+    multiplier_of,
+    rescale_constants,
+    shift_for,
+    unit_for,
+    update_constants,
+    whole_window,
+)
 
-_INT16_MAX = 2**15 - 1
-_INT32_MAX = 2**31 - 1
-_HEADROOM_BITS = 3
 _LOSS_MAXIMUM = float(2**14)  # of the gradient at the loss, by which each step is normalised
-_MOST_SHIFT = 30
 _SUM_SHIFT = 14  # of SUM_GRADIENTS, at most
-_POOL_BITS = 8  # POOL_GRADIENT multiplies by 2^8 before it shifts
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,6 @@ class Options:
     loss: str = "cross_entropy"
     quantization_aware: bool = True
     whole_updates: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class GradientMap:
-    """A gradient: its tensor, the real value of 1 in it (times 2^-e0), and an estimate of its
-    largest magnitude in reals (times 2^e0)."""
-
-    tensor: int
-    unit: float
-    range: float
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def training_program(
     loss and a trained layer has no gradient.
     """
     check(scheme, program)
-    return _Backward(program, scheme, options or Options(), ranges or {}).build()
+    return Backward(program, scheme, options or Options(), ranges or {}).build()
 
 
 def pixel_bits(feature_map: FeatureMap) -> FeatureMap:
@@ -91,7 +87,7 @@ def pixel_bits(feature_map: FeatureMap) -> FeatureMap:
 
 
 @dataclass
-class _Backward:
+class Backward:
     """A training step under construction."""
 
     inference: Program
@@ -158,19 +154,19 @@ class _Backward:
         map_ = self.tensors[logits]
         if self.options.loss == "cross_entropy":
             table = softmax_table(map_.scale, 1.0).astype("<i4").tobytes()
-            target = self._new_gradient(logits, 1.0, _LOSS_MAXIMUM)
-            self._append(
+            target = self.new_gradient(logits, 1.0, _LOSS_MAXIMUM)
+            self.append(
                 "CROSS_ENTROPY", target.tensor, (Edge(logits),), constants=table, name="loss"
             )
         else:
             elements = map_.elements
-            target = self._new_gradient(logits, 2 * map_.scale / elements, 0.0)
+            target = self.new_gradient(logits, 2 * map_.scale / elements, 0.0)
             unit = target.unit * _LOSS_MAXIMUM
             target = replace(target, range=unit)
-            self.gradients[self._gradient_name(logits)] = target
-            multiplier, shift = _multiplier(map_.scale**2 / elements * 65536)
+            self.gradients[self.gradient_name(logits)] = target
+            multiplier, shift = multiplier_of(map_.scale**2 / elements * 65536)
             whole = Edge(logits, step=0, last=map_.height - 1)
-            self._append(
+            self.append(
                 "SQUARED_ERROR",
                 target.tensor,
                 (whole,),
@@ -191,18 +187,13 @@ class _Backward:
         wanted = [s in needed for s in sources]
         if not any(wanted):
             return
-        if step.kind == "ADD":
-            self._require_alike(step)
-            inner = self._clamped(index, step, above, None)
-            for source, is_wanted in zip(sources, wanted, strict=True):
-                if is_wanted:
-                    self._arrive(source, inner)
-        elif step.kind in ("MEAN", "AVERAGE_POOL"):
-            self._arrive(sources[0], self._pool_back(index, step, above))
-        else:
-            raise UnsupportedModel(
-                f"{step.kind} {step.name} has no gradient: train layers behind it only"
-            )
+        ways = WaysBack(self).by_kind()
+        if step.kind not in ways:
+            raise no_gradient(step)
+        below = ways[step.kind](index, step, above, wanted)
+        for source, gradient in zip(sources, below, strict=True):
+            if gradient is not None:
+                self._arrive(source, gradient)
 
     def _layer_back(
         self, index: int, step: Step, above: GradientMap, needs_input: bool, place: Region
@@ -213,7 +204,7 @@ class _Backward:
                 "its biases or layers behind it only, or convert the model without --int4"
             )
         scales = weight_scales(self.inference, step)
-        inner = self._clamped(index, step, above, scales)
+        inner = self.clamped(index, step, above, scales, self._limit(step))
         if needs_input:
             below = self._input_gradient(step, inner, place)
             self._arrive(self.inference.root(step.edges[0].tensor), below)
@@ -222,35 +213,39 @@ class _Backward:
         if step.name in self.scheme.trained:
             self._update_bias(step, inner, scales, place)
 
-    def _clamped(
-        self, index: int, step: Step, above: GradientMap, scales: np.ndarray | None
+    def clamped(
+        self,
+        index: int,
+        step: Step,
+        above: GradientMap,
+        scales: np.ndarray | None,
+        limit: int = INT16_MAX,
     ) -> GradientMap:
-        """The gradient of a step's output before its clamp, with the weight scale of each channel
-        in it."""
+        """The gradient of a step's output before its clamp, within +-limit, with the weight scale
+        of each channel in it."""
         output = self.tensors[step.output]
         has_clamp = step.activation[0] > -128 or step.activation[1] < 127
         has_clamp |= output.zero_point == -128 or output.zero_point == 127
-        if scales is None and not has_clamp:
+        if scales is None and not has_clamp and limit == INT16_MAX:
             return above
         factors = np.ones(output.channels) if scales is None else scales
-        edges = [Edge(self._shaped(above.tensor, output.shape))]
-        edges[0] = self._straight(edges[0].tensor)
+        edges = [Edge(self.shaped(above.tensor, output.shape))]
+        edges[0] = self.straight(edges[0].tensor)
         if has_clamp:
-            edges.append(self._straight(self._mask(index, step)))
+            edges.append(self.straight(self._mask(index, step)))
         name = f"gradient before {output.name}"
-        limit = _INT16_MAX if scales is None else self._limit(step)
-        range_ = self._range(name, above.range * float(np.median(factors)))
-        unit = _unit(range_, limit)
+        range_ = self.range_of(name, above.range * float(np.median(factors)))
+        unit = unit_for(range_, limit)
         target = self._new_map(name, output.shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
-        self._append(
+        self.append(
             "CLAMP_GRADIENT",
             target,
             tuple(edges),
             is_pointwise=not has_clamp,
             activation=step.activation,
             parameters={"limit": {"limit": limit}},
-            constants=_rescale_constants(factors * above.unit / unit),
+            constants=rescale_constants(factors * above.unit / unit),
         )
         return made
 
@@ -259,7 +254,7 @@ class _Backward:
         output = self.tensors[step.output]
         self.tensors.append(pixel_bits(output))
         mask = len(self.tensors) - 1
-        edge = self._straight(step.output)
+        edge = self.straight(step.output)
         self.behind.setdefault(index, []).append(
             Step(
                 "MASK",
@@ -277,54 +272,25 @@ class _Backward:
         map_ = self.tensors[source]
         is_depthwise = step.kind == "DEPTHWISE_CONVOLUTION"
         window = self._window(step)
-        name = self._gradient_name(source)
+        name = self.gradient_name(source)
         estimate = inner.range * math.sqrt(self._squared_weights(step))
-        range_ = self._range(name, estimate)
-        shift = _shift(range_, inner.unit)
+        range_ = self.range_of(name, estimate)
+        shift = shift_for(range_, inner.unit)
         target = self._new_map(name, map_.shape)
         made = GradientMap(target, inner.unit * 2.0**shift, range_)
         self.gradients[name] = made
-        self._append(
+        self.append(
             "DEPTHWISE_GRADIENT" if is_depthwise else "CONVOLUTION_GRADIENT",
             target,
-            (self._window_edge(inner.tensor, step, window),),
+            (self.window_edge(inner.tensor, step, window),),
             is_pointwise=self._is_pointwise(step, window),
             parameters={
-                "gradient": {"window": window, "limit": _INT16_MAX, "shift": shift},
+                "gradient": {"window": window, "limit": INT16_MAX, "shift": shift},
             },
             constants=step.constants,
             macs=step.macs,
             trained_offset=place.offsets.get(step.name),
             arena_inputs=place.inputs.get(step.name, 0),
-            name=name,
-        )
-        return made
-
-    def _pool_back(self, index: int, step: Step, above: GradientMap) -> GradientMap:
-        source, output = self.tensors[step.edges[0].tensor], self.tensors[step.output]
-        if step.kind == "MEAN":
-            if (output.height, output.width) != (1, 1) or output.channels != source.channels:
-                raise UnsupportedModel(
-                    f"MEAN {step.name} from {source.shape} to {output.shape}: only means over "
-                    "height and width have a gradient"
-                )
-            window: dict[str, object] = _whole_window(source)
-            inner = above
-        else:
-            window = dict(step.parameters["window"])
-            inner = self._clamped(index, step, above, None)
-        size = int(window["kernel_height"]) * int(window["kernel_width"])  # type: ignore[call-overload]
-        name = self._gradient_name(step.edges[0].tensor)
-        range_ = self._range(name, inner.range / size)
-        unit = inner.unit / size / 2**_POOL_BITS
-        shift = _shift(range_, unit)
-        target = self._new_map(name, source.shape)
-        self.gradients[name] = made = GradientMap(target, unit * 2.0**shift, range_)
-        self._append(
-            "POOL_GRADIENT",
-            target,
-            (self._window_edge(self._shaped(inner.tensor, output.shape), step, window),),
-            parameters={"gradient": {"window": window, "limit": _INT16_MAX, "shift": shift}},
             name=name,
         )
         return made
@@ -340,7 +306,7 @@ class _Backward:
         else:
             factors = np.full(scales.size, inner.unit * source.scale)
         self._append_update(
-            "UPDATE_BIAS", step, (Edge(inner.tensor),), _update_constants(factors), place, True, 0
+            "UPDATE_BIAS", step, (Edge(inner.tensor),), update_constants(factors), place, True, 0
         )
 
     def _update_weights(
@@ -366,7 +332,7 @@ class _Backward:
             "UPDATE_DEPTHWISE" if is_depthwise else "UPDATE_CONVOLUTION",
             step,
             edges,
-            _update_constants(np.broadcast_to(factors, scales.shape)),
+            update_constants(np.broadcast_to(factors, scales.shape)),
             place,
             not is_whole,
             step.macs * count // inputs,
@@ -392,7 +358,7 @@ class _Backward:
     ) -> None:
         name = f"{kind.lower().replace('_', ' of ')} {step.name}"
         self.tensors.append(FeatureMap(name, 1, 1, 1))
-        self._append(
+        self.append(
             kind,
             len(self.tensors) - 1,
             edges,
@@ -424,7 +390,7 @@ class _Backward:
                 "SLICE",
                 kept.name,
                 len(self.tensors) - 1,
-                (self._straight(source),),
+                (self.straight(source),),
                 parameters={"region": strides},
                 is_training=True,
             )
@@ -451,23 +417,23 @@ class _Backward:
         ratio = math.log2(second.unit / first.unit)
         if abs(ratio - round(ratio)) > 1e-9:
             second = self._rescaled(second, first.unit, shape)
-        range_ = self._range(name, first.range + second.range)
+        range_ = self.range_of(name, first.range + second.range)
         small, large = sorted((first, second), key=lambda g: g.unit)
         if large.unit > small.unit * 2.0**_SUM_SHIFT:
             return large  # nothing of the other would be left
         # between the two: neither is shifted by more than it can be
-        unit = min(max(_unit(range_, _INT16_MAX), small.unit), large.unit)
+        unit = min(max(unit_for(range_, INT16_MAX), small.unit), large.unit)
         unit = small.unit * 2.0 ** round(math.log2(unit / small.unit))
         shifts = [round(math.log2(g.unit / unit)) for g in (first, second)]
         target = self._new_map(name, shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
-        edges = tuple(self._straight(self._shaped(g.tensor, shape)) for g in (first, second))
-        self._append(
+        edges = tuple(self.straight(self.shaped(g.tensor, shape)) for g in (first, second))
+        self.append(
             "SUM_GRADIENTS",
             target,
             edges,
             is_pointwise=True,
-            parameters={"sum": {"limit": _INT16_MAX, "shift": shifts}},
+            parameters={"sum": {"limit": INT16_MAX, "shift": shifts}},
         )
         return made
 
@@ -475,18 +441,29 @@ class _Backward:
         self, gradient: GradientMap, unit: float, shape: tuple[int, int, int]
     ) -> GradientMap:
         """The same gradient in units that are a power of two away from another's."""
-        exponent = round(math.log2(gradient.unit / unit))
-        wanted = unit * 2.0**exponent
-        name = f"rescaled {self.tensors[gradient.tensor].name}"
+        wanted = unit * 2.0 ** round(math.log2(gradient.unit / unit))
+        factors = np.full(shape[2], gradient.unit / wanted)
+        name = self.free_name(f"rescaled {self.tensors[gradient.tensor].name}")
+        return self.scaled(name, gradient, wanted, shape, factors)
+
+    def scaled(
+        self,
+        name: str,
+        gradient: GradientMap,
+        unit: float,
+        shape: tuple[int, int, int],
+        factors: np.ndarray,
+    ) -> GradientMap:
+        """A gradient times a factor a channel, in a unit."""
         target = self._new_map(name, shape)
-        self.gradients[name] = made = GradientMap(target, wanted, gradient.range)
-        self._append(
+        self.gradients[name] = made = GradientMap(target, unit, gradient.range)
+        self.append(
             "CLAMP_GRADIENT",
             target,
-            (self._straight(self._shaped(gradient.tensor, shape)),),
+            (self.straight(self.shaped(gradient.tensor, shape)),),
             is_pointwise=True,
-            parameters={"limit": {"limit": _INT16_MAX}},
-            constants=_rescale_constants(np.full(shape[2], gradient.unit / wanted)),
+            parameters={"limit": {"limit": INT16_MAX}},
+            constants=rescale_constants(factors),
         )
         return made
 
@@ -500,10 +477,10 @@ class _Backward:
         terms = 128 * outputs * taps
         if step.name in self.scheme.weights:
             terms = max(terms, 255 * output.height * output.width)
-        most = min(_INT32_MAX // max(terms, output.height * output.width), _INT16_MAX)
-        return int(2 ** (most + 1).bit_length() // 2 - 1)
+        return limit_of(max(terms, output.height * output.width))
 
-    def _range(self, name: str, estimate: float) -> float:
+    def range_of(self, name: str, estimate: float) -> float:
+        """The largest magnitude seen in a gradient map, or an estimate of it."""
         return self.ranges.get(name, estimate) or estimate
 
     def _squared_weights(self, step: Step) -> float:
@@ -515,30 +492,23 @@ class _Backward:
 
     def _window(self, step: Step) -> dict[str, object]:
         if step.kind == "FULLY_CONNECTED":
-            return _whole_window(self.tensors[step.edges[0].tensor])
+            return whole_window(self.tensors[step.edges[0].tensor])
         return dict(step.parameters["window"])
 
     def _is_pointwise(self, step: Step, window: Mapping[str, object]) -> bool:
         return step.is_pointwise and window["kernel_height"] == 1 and window["kernel_width"] == 1
 
-    def _window_edge(self, tensor: int, step: Step, window: Mapping[str, object]) -> Edge:
+    def window_edge(self, tensor: int, step: Step, window: Mapping[str, object]) -> Edge:
         """The rows of a gradient of an output that a row of the input's gradient reads."""
         names = ("kernel_height", "stride_height", "dilation_height", "pad_top")
         kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
         return Edge(tensor, 1, top - (kernel - 1) * dilation, top, stride)
 
-    def _straight(self, tensor: int) -> Edge:
+    def straight(self, tensor: int) -> Edge:
+        """Output row y reads row y, or the only row."""
         return Edge(tensor, step=0 if self.tensors[tensor].height == 1 else 1)
 
-    def _require_alike(self, step: Step) -> None:
-        shapes = {self.tensors[e.tensor].shape for e in step.edges}
-        if shapes != {self.tensors[step.output].shape}:
-            raise UnsupportedModel(
-                f"{step.kind} {step.name} broadcasts an operand: it has no gradient; train layers "
-                "behind it only"
-            )
-
-    def _shaped(self, tensor: int, shape: tuple[int, int, int]) -> int:
+    def shaped(self, tensor: int, shape: tuple[int, int, int]) -> int:
         """A gradient map under another shape."""
         map_ = self.tensors[tensor]
         if map_.shape == shape:
@@ -550,17 +520,21 @@ class _Backward:
         )
         return len(self.tensors) - 1
 
-    def _gradient_name(self, tensor: int) -> str:
+    def gradient_name(self, tensor: int) -> str:
         """A name for the next gradient of a map; a map with several readers has several."""
-        base = name = f"gradient of {self.tensors[tensor].name}"
-        number = 2
+        return self.free_name(f"gradient of {self.tensors[tensor].name}")
+
+    def free_name(self, base: str) -> str:
+        """A name that no gradient has yet."""
+        name, number = base, 2
         while name in self.gradients:
             name = f"{base} ({number})"
             number += 1
         return name
 
-    def _new_gradient(self, of: int, unit: float, range_: float) -> GradientMap:
-        name = self._gradient_name(of)
+    def new_gradient(self, of: int, unit: float, range_: float) -> GradientMap:
+        """Another gradient of a map, with a tensor of its own."""
+        name = self.gradient_name(of)
         target = self._new_map(name, self.tensors[of].shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
         return made
@@ -569,7 +543,7 @@ class _Backward:
         self.tensors.append(FeatureMap(name, *shape, dtype="int16"))
         return len(self.tensors) - 1
 
-    def _append(
+    def append(
         self,
         kind: str,
         output: int,
@@ -585,6 +559,7 @@ class _Backward:
         arena_inputs: int = 0,
         name: str = "",
     ) -> None:
+        """Adds a step of the backward pass."""
         self.steps.append(
             Step(
                 kind,
@@ -619,50 +594,3 @@ class _Backward:
             steps=(*steps, *self.steps),
             training=training,
         )
-
-
-def _whole_window(source: FeatureMap) -> dict[str, object]:
-    """The window of an operator that sees all of its input at once."""
-    return {
-        "kernel_height": source.height,
-        "kernel_width": source.width,
-        "stride_height": 1,
-        "stride_width": 1,
-        "dilation_height": 1,
-        "dilation_width": 1,
-        "pad_top": 0,
-        "pad_left": 0,
-        "groups": 1,
-    }
-
-
-def _unit(range_: float, limit: int) -> float:
-    """The power of two in which a range leaves the headroom below a limit."""
-    return float(2.0 ** math.ceil(math.log2(range_ * 2**_HEADROOM_BITS / limit)))
-
-
-def _shift(range_: float, unit: float) -> int:
-    """By how many bits sums in a unit are shifted right, for a range to leave the headroom."""
-    return min(max(round(math.log2(_unit(range_ / unit, _INT16_MAX))), 0), _MOST_SHIFT)
-
-
-def _multiplier(real: float) -> tuple[int, int]:
-    """(m, shift) with real = m * 2^(shift - 31), 2^30 <= m < 2^31."""
-    fraction, shift = math.frexp(real)
-    multiplier = round(fraction * 2**31)
-    return (multiplier // 2, shift + 1) if multiplier == 2**31 else (multiplier, shift)
-
-
-def _rescale_constants(factors: np.ndarray) -> bytes:
-    """Multipliers and shifts of CLAMP_GRADIENT: factor = m * 2^-(16 + shift), 1 <= shift <= 30."""
-    exponents = np.frexp(factors)[1]
-    shifts = np.clip(15 - exponents, 1, 30)
-    multipliers = np.minimum(np.rint(np.ldexp(factors, 16 + shifts)), _INT32_MAX)
-    return multipliers.astype("<i4").tobytes() + shifts.astype("i1").tobytes()
-
-
-def _update_constants(factors: np.ndarray) -> bytes:
-    """Multipliers and shifts of an update: factor = m * 2^(shift - 31)."""
-    pairs = np.array([_multiplier(float(factor)) for factor in factors], np.int64)
-    shifts = np.clip(pairs[:, 1], -128, 127)
-    return pairs[:, 0].astype("<i4").tobytes() + shifts.astype("i1").tobytes()

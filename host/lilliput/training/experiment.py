@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ..format.writer import write
-from ..labelled import Labelled
 from ..planner import Plan, Schedule, plan
 from ..program import Program
 from ..runtime.model import Model
 from ..runtime.train import Trainer, cosine
 from .backward import Options, training_program
-from .exponents import calibrate
+from .exponents import calibrate, calibration_pairs
 from .scheme import Scheme
+from .targets import Paired, TrainingData, loss_of
 
 _CALIBRATION_SAMPLES = 8
 
@@ -38,8 +38,8 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fraction of the test samples that the trained model gets right, and the mean loss of the
-    last epoch."""
+    """The fraction of the test samples that the trained model gets right (of the variance of the
+    outputs wanted, that it explains), and the mean loss of the last epoch."""
 
     accuracy: float
     loss: float
@@ -48,16 +48,14 @@ class Outcome:
 def train_scheme(
     program: Program,
     scheme: Scheme,
-    train: Labelled,
-    test: Labelled,
+    train: TrainingData,
+    test: TrainingData,
     recipe: Recipe,
     progress: Progress = lambda stage, done, total: None,
 ) -> Outcome:
     """Trains a scheme and tests it. Raises OverflowError when the training explodes."""
-    options = Options(quantization_aware=recipe.quantization_aware)
-    few = np.linspace(0, len(train) - 1, min(_CALIBRATION_SAMPLES, len(train))).astype(int)
-    targets = [int(label) for label in train.classes[few]]
-    ranges = calibrate(program, scheme, options, list(train.samples[few]), targets)
+    options = Options(loss_of(train), quantization_aware=recipe.quantization_aware)
+    ranges = calibrate(program, scheme, options, *calibration_pairs(train, _CALIBRATION_SAMPLES))
     made = training_program(program, scheme, options, ranges).program
     placed = plan(made, schedule=Schedule.OPERATORS)  # the same numbers as any plan, made at once
     with Model(write(placed.program, placed)) as model:
@@ -66,22 +64,32 @@ def train_scheme(
 
 
 def run_recipe(
-    trainer: Trainer, train: Labelled, test: Labelled, recipe: Recipe, progress: Progress
+    trainer: Trainer, train: TrainingData, test: TrainingData, recipe: Recipe, progress: Progress
 ) -> Outcome:
     """Trains and tests with a trainer that is ready."""
     dice = np.random.default_rng(recipe.seed)
     total = recipe.epochs * len(train)
     done = 0
     losses: list[float] = []
+    pairs = list(train)
     for _ in range(recipe.epochs):
         losses.clear()
         for index in dice.permutation(len(train)):
             trainer.lr = cosine(recipe.rate, done, total)
-            loss, _ = trainer.step(train.samples[index], int(train.classes[index]))
+            loss, _ = trainer.step(*pairs[index])
             losses.append(loss)
             done += 1
             progress("train", done, total)
-    return Outcome(float(trainer.evaluate(test)), float(np.mean(losses)))
+    return Outcome(_score(trainer, test), float(np.mean(losses)))
+
+
+def _score(trainer: Trainer, test: TrainingData) -> float:
+    """1 for a perfect model: the fraction of classes that is right, or of the targets' variance
+    that is explained (0: no better than always their mean)."""
+    measured = float(trainer.evaluate(test))
+    if not isinstance(test, Paired):
+        return measured
+    return 1 - measured / (max(test.variance, 1e-9) * trainer.model.output.scale**2)
 
 
 class Notebook:
@@ -124,12 +132,13 @@ class Notebook:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def quick_plan(program: Program, scheme: Scheme) -> Plan:
+def quick_plan(program: Program, scheme: Scheme, loss: str = "cross_entropy") -> Plan:
     """A plan of a training step that is made at once, operator by operator: what fits it fits the
     final one, which is smaller."""
-    rows = training_program(program, scheme, Options())
+    options = Options(loss)
+    rows = training_program(program, scheme, options)
     whole = training_program(
-        program, scheme, replace(Options(), whole_updates=frozenset(scheme.weights))
+        program, scheme, replace(options, whole_updates=frozenset(scheme.weights))
     )
     plans = [plan(made.program, schedule=Schedule.OPERATORS) for made in (rows, whole)]
     return min(plans, key=lambda placed: placed.arena_bytes)

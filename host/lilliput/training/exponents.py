@@ -10,6 +10,7 @@ from ..program import Program
 from .backward import Options, TrainingProgram, training_program
 from .running import Probe
 from .scheme import Scheme
+from .targets import TrainingData
 
 _MOST_ROUNDS = 16
 _SETTLED = 1.5  # times by which no range changes any more
@@ -51,6 +52,15 @@ def calibrate(
             break
         count = 1 if lost else len(samples)
     return ranges
+
+
+def calibration_pairs(
+    data: TrainingData, most: int
+) -> tuple[list[np.ndarray], list[int | np.ndarray]]:
+    """So many samples, spread over the data, and their targets."""
+    pairs = list(data)
+    few = np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)
+    return [pairs[i][0] for i in few], [pairs[i][1] for i in few]
 
 
 def _largest(

@@ -5,7 +5,8 @@
 
 #if LIL_TRAINING
 
-#define LIL_LARGEST_TAPS 65536 /* of one output channel */
+#define LIL_LARGEST_TAPS 65536       /* of one output channel */
+#define LIL_LARGEST_EXTENT (1 << 24) /* of a map, and of where a region begins */
 
 /* An operator under check, with its tensors. */
 typedef struct subject {
@@ -44,6 +45,11 @@ static bool limit_is_sound(uint32_t limit) {
     return limit <= INT16_MAX;
 }
 
+/* So that sums of positions stay within 32 bits. */
+static bool magnitude_is_sound(int32_t value) {
+    return value >= -LIL_LARGEST_EXTENT && value <= LIL_LARGEST_EXTENT;
+}
+
 static int32_t operator_status(bool is_sound) {
     return is_sound ? LIL_OK : LIL_ERROR_OPERATOR;
 }
@@ -64,15 +70,15 @@ static bool is_backward(const subject *s, const lil_window *w) {
     return edge_is(&s->edges[0], 1, w->pad_top - span_of(w), w->pad_top, w->stride_height);
 }
 
-/* Multipliers and shifts of `count` channels. */
-static int32_t verify_factors(const subject *s, uint32_t count, int32_t least_shift,
+/* Multipliers, no smaller than `least`, and shifts of `count` channels. */
+static int32_t verify_factors(const subject *s, uint32_t count, int32_t least, int32_t least_shift,
                               int32_t largest_shift) {
     if (s->op->constants_bytes < 5 * (uint64_t)count) {
         return LIL_ERROR_CONSTANTS;
     }
     for (uint32_t c = 0; s->constants != NULL && c < count; c++) {
         int32_t shift = ((const int8_t *)s->constants)[4 * count + c];
-        if (lil_load_int32(s->constants + 4 * c) < 0 || shift < least_shift ||
+        if (lil_load_int32(s->constants + 4 * c) < least || shift < least_shift ||
             shift > largest_shift) {
             return LIL_ERROR_CONSTANTS;
         }
@@ -175,7 +181,7 @@ static int32_t verify_clamp(const subject *s) {
                        (row % 8 == 0 || !(s->op->flags & LIL_POINTWISE));
         is_sound = is_sound && (is_map || is_mask) && is_straight(&s->edges[1], &s->other, &s->out);
     }
-    return is_sound ? verify_factors(s, s->out.channels, 1, 30) : LIL_ERROR_OPERATOR;
+    return is_sound ? verify_factors(s, s->out.channels, -INT32_MAX, 1, 30) : LIL_ERROR_OPERATOR;
 }
 
 /* What all gradients with a window have in common. */
@@ -265,6 +271,41 @@ static int32_t verify_pool_gradient(const subject *s) {
     return operator_status(is_sound);
 }
 
+static int32_t verify_table_gradient(const subject *s) {
+    const lil_slope *slope = &s->op->parameters.slope;
+    bool is_sound = s->in.dtype == LIL_INT16 && s->other.dtype == LIL_INT8 &&
+                    s->out.dtype == LIL_INT16 && same_shape(&s->in, &s->out) &&
+                    same_shape(&s->other, &s->out) && is_straight(&s->edges[0], &s->in, &s->out) &&
+                    is_straight(&s->edges[1], &s->other, &s->out) && limit_is_sound(slope->limit) &&
+                    slope->shift <= 30;
+    if (!is_sound) {
+        return LIL_ERROR_OPERATOR;
+    }
+    return s->op->constants_bytes < 2 * 256 ? LIL_ERROR_CONSTANTS : LIL_OK;
+}
+
+static int32_t verify_region_gradient(const subject *s) {
+    const lil_region *region = &s->op->parameters.region;
+    int32_t row = region->begin_height;
+    return operator_status(
+        s->in.dtype == LIL_INT16 && s->out.dtype == LIL_INT16 &&
+        edge_is(&s->edges[0], 1, row, row, 1) && magnitude_is_sound(region->begin_width) &&
+        magnitude_is_sound(region->begin_channels) && s->in.width <= LIL_LARGEST_EXTENT &&
+        s->out.width <= LIL_LARGEST_EXTENT && s->in.channels <= LIL_LARGEST_EXTENT &&
+        s->out.channels <= LIL_LARGEST_EXTENT);
+}
+
+static int32_t verify_resize_gradient(const subject *s) {
+    const lil_gradient *g = &s->op->parameters.gradient;
+    const lil_window *w = &g->window;
+    int32_t height = w->kernel_height;
+    return operator_status(s->in.dtype == LIL_INT16 && s->out.dtype == LIL_INT16 &&
+                           window_is_sound(w) && s->in.channels == s->out.channels &&
+                           edge_is(&s->edges[0], height, 0, height - 1, 1) && g->shift <= 30 &&
+                           limit_is_sound(g->limit) &&
+                           s->out.width == (s->in.width + w->kernel_width - 1) / w->kernel_width);
+}
+
 /* What all updates have in common: a token as their output. */
 static bool update_is_sound(const subject *s) {
     return s->in.dtype == LIL_INT16 && s->out.dtype == LIL_INT8 && s->out.height == 1 &&
@@ -275,7 +316,7 @@ static int32_t verify_update_bias(const subject *s) {
     if (!update_is_sound(s) || !(s->op->flags & LIL_SINK) || !trained_fits(s, s->in.channels, 0)) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_factors(s, s->in.channels, INT8_MIN, INT8_MAX);
+    return verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
 }
 
 /* Whether the rows of both maps are there when an update of weights reads them. */
@@ -311,7 +352,7 @@ static int32_t verify_update_weights(const subject *s) {
     if (!has_channels || !trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels))) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_factors(s, s->in.channels, INT8_MIN, INT8_MAX);
+    return verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
 }
 
 /* What the verifier of each kind does not see to itself. */
@@ -335,6 +376,9 @@ int32_t lil_verify_training_operator(const uint8_t *model, const lil_header *hea
         {verify_product, 2, 0, LIL_SINK | LIL_POINTWISE},
         {verify_pool_gradient, 1, 0, 0},
         {verify_pool_gradient, 2, 0, 0},
+        {verify_table_gradient, 2, 0, LIL_POINTWISE},
+        {verify_region_gradient, 1, 0, 0},
+        {verify_resize_gradient, 1, 0, 0},
         {verify_update_bias, 1, 0, LIL_SINK},
         {verify_update_weights, 2, 0, LIL_SINK},
         {verify_update_weights, 2, 0, LIL_SINK},
