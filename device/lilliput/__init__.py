@@ -3,7 +3,7 @@
 import sys
 
 try:
-    import _lilliput  # noqa: F401
+    from .model import Model, load
 except (ImportError, ValueError):  # ValueError: of a native module where none can be loaded
     if sys.implementation.name != "circuitpython":
         raise
@@ -11,8 +11,6 @@ except (ImportError, ValueError):  # ValueError: of a native module where none c
         "CircuitPython loads no native modules: build its firmware with _lilliput in it, as "
         "boards/circuitpython/README.md in Lilliput's source tree says"
     )
-
-from .model import Model, load
 
 __version__ = "0.1.0"
 __all__ = ("Model", "load")

@@ -22,6 +22,10 @@ from lilliput.graph import (
 from lilliput.labelled import Labelled
 from lilliput.lower import lower
 from lilliput.program import Program
+from lilliput.training.backward import Options
+from lilliput.training.exponents import calibrate
+from lilliput.training.planning import TrainingPlan, plan_training
+from lilliput.training.scheme import Scheme
 
 SIDE, CLASSES = 12, 3
 
@@ -206,3 +210,13 @@ def small_samples(count: int, seed: int = 0) -> Labelled:
         for c in classes
     ]
     return Labelled(np.clip(samples, -128, 127).astype(np.int8), classes.astype(np.int64))
+
+
+def planned_for(
+    program: Program, scheme: Scheme, data: Labelled, options: Options | None = None
+) -> TrainingPlan:
+    """The training step of a scheme, its gradients measured with the first eight samples."""
+    options = options or Options()
+    targets = [int(c) for c in data.classes[:8]]
+    ranges = calibrate(program, scheme, options, list(data.samples[:8]), targets)
+    return plan_training(program, scheme, options, ranges)

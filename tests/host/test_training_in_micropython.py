@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lilliput.runtime.model import Model
-from small_trainable import autoencoder_graph, small_program, small_samples
+from small_trainable import autoencoder_graph, planned_for, small_program, small_samples
 
 from lilliput import unixport
 from lilliput.format.writer import write
@@ -33,9 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("session")
     program = small_program(2)
     data = small_samples(30, seed=6)
-    targets = [int(c) for c in data.classes[:8]]
-    ranges = calibrate(program, SCHEME, Options(), list(data.samples[:8]), targets)
-    made = plan_training(program, SCHEME, Options(), ranges)
+    made = planned_for(program, SCHEME, data)
     training = made.plan.program.training
     assert training is not None
     (place / "trainable.lil").write_bytes(write(made.plan.program, made.plan))
