@@ -102,6 +102,7 @@ class Step:
     macs: int = 0
     trained_offset: int | None = None
     arena_inputs: int = 0
+    has_velocity: bool = False
     is_training: bool = False
     slopes: tuple[float, ...] = ()
 
@@ -122,13 +123,17 @@ class Training:
     """What a program holds besides an inference.
 
     `bytes` of the arena, from its first on, persist: `lil_training`, the target's `target_bytes`,
-    and the trained constants. The target is a class below `class_count`, or an int8 map if that is
-    0.
+    `velocity_bytes` of velocities, and the trained constants. The target is a class below
+    `class_count`, or an int8 map if that is 0. `momentum` is what each change keeps of the one
+    before, and `accumulated` samples make one change.
     """
 
     bytes: int
     target_bytes: int = 4
     class_count: int = 0
+    velocity_bytes: int = 0
+    momentum: float = 0.0
+    accumulated: int = 1
 
 
 @dataclass(frozen=True)

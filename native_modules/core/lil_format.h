@@ -15,20 +15,27 @@
  *
  * A trainable file holds one training step more: the segments from `inference_segments` on are its
  * loss, backward pass and updates. The first `training_bytes` of the arena persist between calls: a
- * lil_training, the step's target, and the constants that training changes (`trained_offset`).
+ * lil_training, the step's target, velocities if there are any, and the constants that training
+ * changes (`trained_offset`).
+ *
+ * A velocity is a constant's coming change, in 1/256: momentum times what it was, and the gradients
+ * of all samples since. So momentum and the accumulation of gradients are one: without momentum it
+ * is the sum of gradients of `accumulated` samples, of which the last one changes the constant.
  */
 #ifndef LIL_FORMAT_H
 #define LIL_FORMAT_H
 
 #include <stdint.h>
 
-#define LIL_VERSION 3
+#define LIL_VERSION 4
 #define LIL_LAYOUT 3 /* how constants are packed; a core reads one layout */
 #define LIL_NONE 0xFFFFFFFF
 #define LIL_MAX_INPUTS 16
 #define LIL_MAX_PORTS 254
 #define LIL_MAX_RANK 6
 #define LIL_TRAINED_BIAS_LIMIT 268435456 /* 2^28: no bias that training changes is larger */
+#define LIL_VELOCITY_BITS 8              /* a velocity is in 1/2^8 of its constant's unit */
+#define LIL_WHOLE_MOMENTUM 32768         /* with this a step keeps all of the velocities */
 
 /* What an operator computes. The kernel table has one entry for each. */
 enum lil_kind {
@@ -103,7 +110,9 @@ enum lil_operator_flags {
     /* CONVOLUTION, FULLY_CONNECTED: the weights have four bits, two to a byte. */
     LIL_INT4 = 16,
     /* Skipped in an inference. */
-    LIL_FOR_TRAINING = 32
+    LIL_FOR_TRAINING = 32,
+    /* Of an update: its constants have velocities. */
+    LIL_HAS_VELOCITY = 64
 };
 
 enum lil_axis { LIL_AXIS_HEIGHT = 1, LIL_AXIS_WIDTH = 2, LIL_AXIS_CHANNELS = 4 };
@@ -141,10 +150,13 @@ typedef struct lil_header {
     uint32_t training_bytes; /* of the arena, from its first on, that persist; 0: not trainable */
     uint32_t target_bytes;   /* of a training step: 4, an int32 class, or an int8 map's */
     uint32_t class_count;    /* a class is less than this; 0: the target is a map */
+    uint32_t velocity_bytes; /* of the velocities, a multiple of 4 */
+    uint16_t momentum;       /* in 1/32768, at most that */
+    uint16_t accumulated;    /* samples to a change of the constants, 1 or more */
 } lil_header;
 
 /* The state of training: the arena's first bytes. The target lies behind it, and then, from the
- * next multiple of 4 on, the trained constants. */
+ * next multiple of 4 on, the velocities and the trained constants. */
 typedef struct lil_training {
     uint32_t seed;         /* of the stochastic rounding; the caller sets it */
     uint32_t step;         /* steps begun since the reset */
@@ -154,7 +166,8 @@ typedef struct lil_training {
     int32_t gradient_exponent; /* of the last step: its gradients were scaled up by 2^this */
     uint32_t saturated;        /* values of its gradients that did not fit, and were clamped; and
                                 * weights that it changed by more than 127 */
-    uint32_t reserved;
+    uint16_t kept;             /* of the velocities, by this step, in 1/32768 */
+    uint16_t changes;          /* whether this step changes the constants by their velocities */
 } lil_training;
 
 /* A feature map, or the ring of those of its rows that are still needed: row y lies at
@@ -345,7 +358,10 @@ typedef union lil_parameters {
  *   UPDATE_BIAS, UPDATE_CONVOLUTION, UPDATE_DEPTHWISE
  *                    int32 multiplier[C], int8 shift[C]: a constant's sum of gradients (and inputs)
  *                    times multiplier * 2^(shift - 31), the learning rate and 2^-gradient_exponent,
- *                    rounded stochastically, is what is taken off it
+ *                    rounded stochastically, is what is taken off it; with LIL_HAS_VELOCITY padding
+ *                    to 4 and the arena offset, a multiple of 4, of int32 velocity[C] of biases, or
+ *                    of int16 velocity[C][kernel_height][kernel_width][trained_inputs] of weights,
+ *                    of UPDATE_DEPTHWISE [trained channels][kernel_height][kernel_width]
  * The bias has the input's zero point folded in: bias - zero_point * sum of the weights.
  *
  * Weights in pairs are weights[groups][pairs][taps][2]: output channels 2i and 2i + 1 of a group

@@ -86,13 +86,18 @@ static inline bool lil_is_contiguous(const lil_tensor *tensor) {
     return tensor->pitch == lil_row_bytes(tensor) || tensor->height == 1;
 }
 
-/* Where a training step's target lies in the arena, and behind it the trained constants. */
+/* Where a training step's target lies in the arena. */
 static inline uint8_t *lil_target(uint8_t *arena) {
     return arena + sizeof(lil_training);
 }
 
-static inline uint32_t lil_trained_start(const lil_header *header) {
+/* Where the velocities lie, and behind them the trained constants. */
+static inline uint32_t lil_velocity_start(const lil_header *header) {
     return sizeof(lil_training) + (header->target_bytes + 3) / 4 * 4;
+}
+
+static inline uint32_t lil_trained_start(const lil_header *header) {
+    return lil_velocity_start(header) + header->velocity_bytes;
 }
 
 /* Bytes of the tables before the weights of an operator with `count` channels. */

@@ -38,6 +38,8 @@ static bool training_is_sound(const lil_header *header) {
             (header->training_bytes <= header->arena_bytes &&
              header->target_bytes <= LIL_MAX_ELEMENTS &&
              (header->class_count == 0 || header->target_bytes == 4) &&
+             header->velocity_bytes % 4 == 0 && header->velocity_bytes <= header->arena_bytes &&
+             header->momentum <= LIL_WHOLE_MOMENTUM && header->accumulated != 0 &&
              header->training_bytes >= lil_trained_start(header)));
 }
 

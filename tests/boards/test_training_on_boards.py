@@ -25,6 +25,7 @@ from lilliput.format.writer import write
 from lilliput.labelled import Labelled
 from lilliput.lower import lower
 from lilliput.passes.simplify import simplify
+from lilliput.training.backward import Options
 from lilliput.training.classifier import replace_classifier
 from lilliput.training.scheme import Scheme
 from lilliput.unixport import SOURCE_TREE, find_device_package
@@ -58,12 +59,12 @@ class Lesson:
     data: Labelled
 
 
-def small() -> Lesson:
+def small(options: Options | None = None) -> Lesson:
     data = small_samples(16, seed=6)
     scheme = Scheme(
         frozenset({"deep", "thin", "tail"}), {"next_deep": 1.0, "next_wide": 0.5, "scores": 1.0}
     )
-    made = planned_for(small_program(2), scheme, data)
+    made = planned_for(small_program(2), scheme, data, options)
     return Lesson(write(made.plan.program, made.plan), data)
 
 
@@ -132,8 +133,8 @@ def check(lesson: Lesson, core: str, built_in: bool, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
-def test_user_module(core: str, tmp_path: Path) -> None:
-    check(small(), core, True, tmp_path)
+def test_user_module_with_velocities(core: str, tmp_path: Path) -> None:
+    check(small(Options(momentum=0.8, accumulate=2)), core, True, tmp_path)
 
 
 def test_native_module(tmp_path: Path) -> None:

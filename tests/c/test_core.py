@@ -27,7 +27,7 @@ def cases(output: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     assert len(write_random_cases(folder, chains=20)) >= 50
-    assert len(write_trainable_cases(folder / "trainable")) == 8
+    assert len(write_trainable_cases(folder / "trainable")) == 12
     return folder
 
 

@@ -113,8 +113,8 @@ class _Network:
 
 
 def small_graph(seed: int = 0, pool: str = "mean") -> Graph:
-    """Convolution, an inverted residual block, one with a stride, a mean or an average pool with
-    padding, and a classifier of 3."""
+    """Convolution, an inverted residual block, one with a stride, a mean, an average pool with
+    padding or ("flatten") nothing, and a classifier of 3."""
     net = _Network(seed)
     image = net.activation("image", (1, SIDE, SIDE, 3), 1 / 64, 0)
     stem = net.layer("stem", image, (8, 3, 3, 3), (1, 6, 6, 8), stride=2, relu=False)
@@ -128,16 +128,17 @@ def small_graph(seed: int = 0, pool: str = "mean") -> Graph:
         "next_deep", next_wide, (1, 3, 3, 20), (1, 3, 3, 20), kind="DEPTHWISE_CONV_2D", stride=2
     )
     tail = net.layer("tail", next_deep, (12, 3, 3, 20), (1, 3, 3, 12), relu=False)
-    mean = net.activation("mean", (1, 1, 1, 12), 0.04, 3)
+    mean = tail if pool == "flatten" else net.activation("mean", (1, 1, 1, 12), 0.04, 3)
     if pool == "mean":
         net.operators.append(Operator("MEAN", (tail,), (mean,), Reduce((1, 2), True)))
-    else:
+    elif pool == "average":
         small = net.activation("pooled", (1, 2, 2, 12), 0.04, 3)
         attributes = Pool("same", (2, 2), (2, 2))
         net.operators.append(Operator("AVERAGE_POOL_2D", (tail,), (small,), attributes))
         net.operators.append(Operator("MEAN", (small,), (mean,), Reduce((1, 2), True)))
+    features = 108 if pool == "flatten" else 12
     scores = net.layer(
-        "scores", mean, (CLASSES, 12), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
+        "scores", mean, (CLASSES, features), (1, CLASSES), kind="FULLY_CONNECTED", relu=False
     )
     return Graph(tuple(net.tensors), tuple(net.operators), (image,), (scores,), "small")
 

@@ -21,6 +21,7 @@ from training_steps import (
     grouped_constants,
     layer_constants,
     train_step,
+    train_steps,
 )
 
 from lilliput.lower.packing import pack_pairs, unpack_pairs
@@ -569,6 +570,186 @@ def test_update_of_depthwise(layer, seed, sink, zero_point) -> None:
         mask=np.ones(layer.z[2], bool),
         streamed=False,
     )
+
+
+MOMENTA = st.sampled_from([(0.9, 1), (0.0, 3), (0.5, 2), (1.0, 1)])  # and samples to a change
+
+
+@given(layer=layers(), seed=seeds, sink=st.booleans(), rule=MOMENTA)
+@SOME
+def test_velocities_of_convolution(layer, seed, sink, rule) -> None:
+    dice = np.random.default_rng(seed)
+    groups = layer.window.groups
+    inputs = layer.x[2] // groups
+    trained = int(dice.integers(1, inputs + 1))
+    weights = dice.integers(-30, 31, (layer.z[2], *layer.window.kernel, inputs), np.int8)
+
+    def read(packed: bytes) -> np.ndarray:
+        pairs = np.frombuffer(packed, np.int8).reshape(groups, -1)
+        taps = int(np.prod(layer.window.kernel)) * inputs
+        rows = [unpack_pairs(part, layer.z[2] // groups)[:, :taps] for part in pairs]
+        return np.concatenate(rows).reshape(weights.shape)[..., :trained]
+
+    check_velocities(
+        "UPDATE_CONVOLUTION", lambda w, x: convolve(x, w, layer), layer, weights,
+        pack_pairs(weights, groups).tobytes(), read, lambda array: array[..., :trained], dice,
+        sink=sink, rule=rule, trained=trained,
+    )  # fmt: skip
+
+
+@given(layer=layers(depthwise=True), seed=seeds, sink=st.booleans(), rule=MOMENTA)
+@SOME
+def test_velocities_of_depthwise(layer, seed, sink, rule) -> None:
+    dice = np.random.default_rng(seed)
+    weights = dice.integers(-30, 31, (*layer.window.kernel, layer.z[2]), np.int8)
+
+    def by_channel(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -1, 0)
+
+    check_velocities(
+        "UPDATE_DEPTHWISE", lambda w, x: depthwise(x, w, layer), layer, weights,
+        weights.tobytes(),
+        lambda packed: by_channel(
+            np.frombuffer(packed, np.int8)[: weights.size].reshape(weights.shape)
+        ),
+        by_channel, dice, sink=sink, rule=rule, trained=layer.x[2],
+    )  # fmt: skip
+
+
+def check_velocities(
+    kind, function, layer, weights, packed, read, order, dice, *, sink, rule, trained
+) -> None:
+    """Some steps with momentum or accumulation against the same rule in float64.
+
+    `read` and `order` put packed weights, and real ones, in the order of their velocities.
+    """
+    momentum, accumulated = rule
+    outline = Outline(momentum=momentum, accumulated=accumulated)
+    gradient = outline.gradient(layer.z)
+    source = outline.input(layer.x, 3)
+    wanted = order(np.zeros(weights.shape))
+    of_weights = outline.add_velocities(2 * wanted.size)
+    of_biases = outline.add_velocities(4 * layer.z[2])
+    offset = outline.train(np.zeros(layer.z[2], np.int32), packed)
+    samples = [
+        ((random_map(dice, layer.z), random_map(dice, layer.x)), random_map(dice, layer.z))
+        for _ in range(7)
+    ]
+    raw = [
+        gradient_of(
+            lambda w, x=x: function(w, x.astype(np.float64) - 3),
+            weights,
+            image.astype(np.float64) - target,
+        )
+        for (image, x), target in samples
+    ]
+    scale = 8 / max(float(np.abs(raw).max()), 1.0)  # so that a step is some integers, not hundreds
+    edges = (Edge(gradient), layer.window.forward_edge(source))
+    if not sink:
+        edges = tuple(Edge(e.tensor, 0, 0, outline.tensors[e.tensor].height - 1) for e in edges)
+    update = {
+        "window": layer.window.fields(), "trained_inputs": trained, "input_channels": layer.x[2],
+    }  # fmt: skip
+    common = {"dtype": "int8", "trained": offset, "constants": factors([scale] * layer.z[2])}
+    outline.add(
+        kind, (1, 1, 1), edges, {"update": update}, is_sink=sink,
+        arena_inputs=layer.x[2] // layer.window.groups,
+        velocity=of_weights, **common,
+    )  # fmt: skip
+    stepped = train_steps(outline, samples, seed=int(dice.integers(1000)))
+    velocity, value = wanted, order(weights).astype(np.float64)
+    for number, sums in enumerate(raw):
+        kept = momentum if number % accumulated == 0 else 1.0
+        velocity = velocity * kept + order(sums) * scale
+        if (number + 1) % accumulated == 0:
+            value = np.clip(value - velocity, -127, 127)
+    count = 2 * wanted.size
+    actual = np.frombuffer(stepped.velocities[:count], "<i2").reshape(wanted.shape) / 256
+    slack = 2 * len(samples) / 256  # two roundings a step, each by less than one
+    assert np.abs(actual - velocity).max() < slack
+    after = read(stepped.trained[4 * layer.z[2] :])
+    assert np.abs(after - value).max() < len(samples) // accumulated * (1 + slack)
+    assert of_biases - of_weights == -(-count // 4) * 4
+
+
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9)),
+    seed=seeds,
+    rule=MOMENTA,
+)
+@SOME
+def test_velocities_of_biases(shape, seed: int, rule) -> None:
+    dice = np.random.default_rng(seed)
+    momentum, accumulated = rule
+    outline = Outline(momentum=momentum, accumulated=accumulated)
+    gradient = outline.gradient(shape)
+    velocities = outline.add_velocities(4 * shape[2])
+    bias = dice.integers(-(2**20), 2**20, shape[2])
+    scales = 2.0 ** dice.uniform(-6, 6, shape[2])
+    outline.add(
+        "UPDATE_BIAS", (1, 1, 1), (Edge(gradient),), {}, dtype="int8",
+        constants=factors(scales), is_sink=True, trained=outline.train(bias), velocity=velocities,
+    )  # fmt: skip
+    samples = [((random_map(dice, shape),), random_map(dice, shape)) for _ in range(7)]
+    stepped = train_steps(outline, samples, seed=int(dice.integers(1000)))
+    velocity, value = np.zeros(shape[2]), bias.astype(np.float64)
+    for number, ((image,), target) in enumerate(samples):
+        kept = momentum if number % accumulated == 0 else 1.0
+        sums = (image.astype(np.float64) - target).sum(axis=(0, 1))
+        velocity = velocity * kept + sums * scales
+        if (number + 1) % accumulated == 0:
+            value = value - velocity
+    actual = np.frombuffer(stepped.velocities, "<i4") / 256
+    slack = 2 * len(samples) / 256 + 1e-4 * np.abs(velocity).max()  # momentum has 15 bits
+    assert np.abs(actual - velocity).max() < slack
+    changes = len(samples) // accumulated
+    assert np.abs(np.frombuffer(stepped.trained, "<i4") - value).max() < changes * (1 + slack)
+
+
+@pytest.mark.parametrize("scale", [0.3 / 256, 2**-20, 0.0])
+def test_velocities_lose_nothing_on_average(scale: float) -> None:
+    """Steps of much less than a velocity's unit, whose sum is known."""
+    count, steps = 4096, 24
+    outline = Outline(accumulated=steps)
+    gradient = outline.gradient((1, 1, count))
+    velocities = outline.add_velocities(4 * count)
+    outline.add(
+        "UPDATE_BIAS", (1, 1, 1), (Edge(gradient),), {}, dtype="int8",
+        constants=factors([scale] * count), is_sink=True,
+        trained=outline.train(np.zeros(count, np.int32)), velocity=velocities,
+    )  # fmt: skip
+    sample = ((np.ones((1, 1, count), np.int8),), np.zeros((1, 1, count), np.int8))
+    stepped = train_steps(outline, [sample] * steps, seed=3)
+    velocity = np.frombuffer(stepped.velocities, "<i4")
+    part = scale * 256
+    deviation = np.sqrt(steps * part * (1 - part) / count)
+    assert abs(velocity.mean() - steps * part) <= 5 * deviation
+    assert (velocity.std() > 0) == (part > 0)
+
+
+def test_velocities_saturate() -> None:
+    layer = Layer(Window(), (1, 1, 2), (1, 1, 2), ((0, 0), (0, 0)))
+    outline = Outline(momentum=1.0)
+    gradient = outline.gradient(layer.z)
+    source = outline.input(layer.x)
+    velocity = outline.add_velocities(8)
+    weights = np.array([[0, 1], [2, 3]], np.int8)
+    offset = outline.train(np.zeros(2, np.int32), pack_pairs(weights).tobytes())
+    outline.add(
+        "UPDATE_CONVOLUTION", (1, 1, 1), (Edge(gradient, 0, 0, 0), Edge(source, 0, 0, 0)),
+        {"update": {"window": Window().fields(), "trained_inputs": 2, "input_channels": 2}},
+        dtype="int8", constants=factors([1.0, 1.0]), trained=offset, arena_inputs=2,
+        velocity=velocity,
+    )  # fmt: skip
+    image, x = np.array([[[10, -10]]], np.int8), np.array([[[-5, 5]]], np.int8)
+    samples = [((image, x), np.zeros_like(image))] * 5
+    stepped = train_steps(outline, samples)
+    after = unpack_pairs(np.frombuffer(stepped.trained[8:], np.int8), 2)[:, :2]
+    assert np.array_equal(after, [[127, -127], [-127, 127]])
+    assert np.array_equal(
+        np.frombuffer(stepped.velocities, "<i2"), np.array([-1, 1, 1, -1]) * 32767
+    )
+    assert stepped.saturated >= 4
 
 
 def check_update(

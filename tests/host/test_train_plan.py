@@ -65,6 +65,23 @@ def test_biases_and_schemes(work: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert said["training_macs"] > said["macs"]
 
 
+def test_momentum_and_accumulation(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(work, "--mode", "last")
+    plain = json.loads(capsys.readouterr().out)
+    run(work, "--mode", "last", "--momentum", 0.9, "--accumulate", 2)
+    said = json.loads(capsys.readouterr().out)
+    assert (plain["velocity_bytes"], said["velocity_bytes"]) == (0, 4 * 3 + 2 * 36)
+    assert said["arena_bytes"] >= plain["arena_bytes"] + 64
+    samples = small_samples(2, seed=3).samples
+    with lilliput.load(work / "out.lil") as model:
+        trainer = Trainer(model, lr=0.1)
+        untrained = model.infer(samples[0])
+        trainer.step(samples[0], 1)
+        assert model.infer(samples[0]) == untrained
+        trainer.step(samples[1], 1)
+        assert model.infer(samples[0]) != untrained
+
+
 def test_search_keeps_to_its_budget_and_its_notes(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

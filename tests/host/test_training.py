@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ from lilliput.training.targets import Paired
 SPARSE = Scheme(frozenset({"deep", "thin", "tail"}), {"next_wide": 0.5, "scores": 1.0})
 
 
-@pytest.mark.parametrize("pool", ["mean", "average"])
+@pytest.mark.parametrize("pool", ["mean", "average", "flatten"])
 @pytest.mark.parametrize("is_whole", [False, True], ids=["rows", "whole"])
 @pytest.mark.parametrize("is_full", [False, True], ids=["sparse", "full"])
 def test_changes_are_those_of_autodiff(pool: str, is_whole: bool, is_full: bool) -> None:
@@ -102,7 +103,10 @@ def test_schemes_of_the_squared_error_are_judged_by_the_variance_they_explain() 
     recipe = Recipe(epochs=2, rate=0.05)
     outcome = train_scheme(program, last_biases(program, 2), *parts, recipe)
     assert 0.4 < outcome.accuracy < 1
-    assert quick_plan(program, last_layer(program), "squared_error").program.training is not None
+    assert (
+        quick_plan(program, last_layer(program), Options("squared_error")).program.training
+        is not None
+    )
 
 
 def run_steps(
@@ -188,6 +192,89 @@ def test_explosion_is_reported_and_not_saved(tmp_path) -> None:
         trainer.reset()
         trainer.lr = 0.01
         trainer.step(*next(iter(small_samples(1))))
+
+
+GATHERING = Options(momentum=0.5, accumulate=2)
+
+
+def test_velocities_are_the_same_by_every_plan() -> None:
+    program = small_program()
+    ranges = measured(program, SPARSE)
+    results = []
+    for whole in (frozenset[str](), frozenset(SPARSE.weights)):
+        options = replace(GATHERING, whole_updates=whole)
+        made = training_program(program, SPARSE, options, ranges).program
+        results += [run_steps(made, schedule, 10, seed=7) for schedule in Schedule]
+    assert all(result == results[0] for result in results)
+
+
+def test_velocities_are_counted_in_the_arena() -> None:
+    program = small_program(1)
+    plain, made = (plan_training(program, SPARSE, options) for options in (None, GATHERING))
+    simulate(made.plan)
+    training, without = (m.plan.program.training for m in (made, plain))
+    assert training is not None and without is not None
+    trained = [s for s in made.plan.program.steps if s.has_velocity]
+    assert len(trained) == len(SPARSE.trained) + len(SPARSE.weights)
+    biases = sum(
+        made.plan.program.tensors[step.edges[0].tensor].channels
+        for step in trained
+        if step.kind == "UPDATE_BIAS"
+    )
+    weights = 20 * 4 + 3 * 12  # of half of the inputs of next_wide, and of the classifier
+    assert training.velocity_bytes == 4 * biases + 2 * weights
+    assert abs(training.bytes - without.bytes - training.velocity_bytes) <= 8
+    assert abs(made.arena_bytes - plain.arena_bytes - training.velocity_bytes) <= 64
+
+
+@pytest.mark.parametrize(
+    "options", [Options(momentum=0.9), Options(accumulate=4), GATHERING], ids=["m", "a", "both"]
+)
+def test_velocities_bring_learning(options: Options) -> None:
+    program = small_program(1)
+    train, test = small_samples(150, seed=3), small_samples(150, seed=4)
+    recipe = Recipe(epochs=3, rate=0.01 * (1 - options.momentum))
+    assert train_scheme(program, SPARSE, train, test, recipe, options=options).accuracy > 0.9
+
+
+def test_accumulated_gradients_change_nothing_before_the_last(tmp_path: Path) -> None:
+    program = small_program()
+    data = small_samples(8)
+    made = training_program(program, SPARSE, Options(accumulate=4), measured(program, SPARSE))
+    placed = plan(made.program)
+    training = made.program.training
+    assert training is not None
+    with Model(write(placed.program, placed)) as model:
+        trainer = Trainer(model, lr=0.05)
+        start = 36 + training.velocity_bytes
+
+        def regions() -> tuple[bytes, bytes]:
+            arena = bytes(model._arena[: training.bytes])
+            return arena[36:start], arena[start:]
+
+        _, base = regions()
+        for number, (sample, label) in enumerate(data, 1):
+            before = regions()
+            trainer.step(sample, label)
+            velocities, constants = regions()
+            assert velocities != before[0]
+            assert (constants == before[1]) == (number % 4 != 0)
+        trainer.save(str(tmp_path / "learned"))
+        assert regions() == (velocities, constants)  # a save leaves the velocities, too
+        assert (tmp_path / "learned").stat().st_size < len(constants)
+        trainer.reset()
+        assert regions() == (bytes(training.velocity_bytes), base)
+        model.apply(str(tmp_path / "learned"))
+        assert regions() == (bytes(training.velocity_bytes), constants)
+
+
+def test_bad_momentum_and_accumulation() -> None:
+    for momentum in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"give 0 to 1"):
+            Options(momentum=momentum)
+    for accumulate in (0, 65536):
+        with pytest.raises(ValueError, match="1 to 65535 samples"):
+            Options(accumulate=accumulate)
 
 
 def test_bad_arguments_of_a_trainer() -> None:

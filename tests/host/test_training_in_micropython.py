@@ -28,12 +28,12 @@ SCHEME = Scheme(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[Options(), Options(momentum=0.8, accumulate=2)], ids=str)
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     place = tmp_path_factory.mktemp("session")
     program = small_program(2)
     data = small_samples(30, seed=6)
-    made = planned_for(program, SCHEME, data)
+    made = planned_for(program, SCHEME, data, request.param)
     training = made.plan.program.training
     assert training is not None
     (place / "trainable.lil").write_bytes(write(made.plan.program, made.plan))

@@ -40,7 +40,9 @@ def outlines() -> dict[str, tuple[Outline, int]]:
     return {
         "classifier": (_classifier(), 7),
         "dense": (_classifier("FULLY_CONNECTED"), 7),
+        "momentum": (_classifier(momentum=0.9), 7),
         "layers": (_layers(), 0),
+        "accumulated": (_layers(accumulated=2), 0),
         "elementwise": (_elementwise(), 0),
     }
 
@@ -49,15 +51,16 @@ def _gradient(window: Window, shift: int = 6) -> dict[str, dict[str, object]]:
     return {"gradient": {"window": window.fields(), "limit": LIMIT, "shift": shift}}
 
 
-def _classifier(kind: str = "CONVOLUTION") -> Outline:
+def _classifier(kind: str = "CONVOLUTION", momentum: float = 0.0) -> Outline:
     """A layer of which the weights of 4 in 10 inputs are trained, its cross-entropy and its
     update."""
     is_dense = kind == "FULLY_CONNECTED"
-    outline = Outline()
+    outline = Outline(momentum=momentum)
     x = outline.input((1, 1, 10), 3)
     outline.target_bytes = 4
     weights = (np.arange(70) % 23 - 11).astype(np.int8).reshape(7, 10)
     constants = layer_constants(weights)
+    of_bias, of_weights = (outline.add_velocities(n) if momentum else None for n in (28, 56))
     offset = outline.train(np.zeros(7, np.int32), pack_pairs(weights[:, :4]).tobytes())
     logits = outline.layer(
         kind,
@@ -88,20 +91,24 @@ def _classifier(kind: str = "CONVOLUTION") -> Outline:
         trained=offset,
         arena_inputs=4,
     )
-    _update(outline, "UPDATE_CONVOLUTION", Window(), scaled, x, 10, offset, 4, sink=False)
-    _update_bias(outline, scaled, offset)
+    _update(
+        outline, "UPDATE_CONVOLUTION", Window(), scaled, x, 10, offset, 4, sink=False,
+        velocity=of_weights,
+    )  # fmt: skip
+    _update_bias(outline, scaled, offset, of_bias)
     return outline
 
 
-def _layers() -> Outline:
+def _layers(accumulated: int = 1) -> Outline:
     """Gradients and updates of a convolution and of a depthwise one."""
     window = Window((3, 2), (2, 1), pad=(1, 0))
-    outline = Outline()
+    outline = Outline(accumulated=accumulated)
     gradient = outline.gradient((4, 5, 6))
     x = outline.input((7, 6, 6), -5)
     dice = np.random.default_rng(1)
     weights = dice.integers(-127, 128, (6, 3, 2, 6), np.int8)
     channels = dice.integers(-127, 128, (3, 2, 6), np.int8)
+    velocities = [outline.add_velocities(n) if accumulated > 1 else None for n in (144, 72)]
     first = outline.train(np.zeros(6, np.int32), pack_pairs(weights[..., :2]).tobytes())
     second = outline.train(np.zeros(6, np.int32), channels.tobytes())
     for kind, constants, offset, arena_inputs in (
@@ -118,8 +125,14 @@ def _layers() -> Outline:
             arena_inputs=arena_inputs,
         )
     for sink in (True, False):
-        _update(outline, "UPDATE_CONVOLUTION", window, gradient, x, 6, first, 2, sink=sink)
-        _update(outline, "UPDATE_DEPTHWISE", window, gradient, x, 6, second, 6, sink=sink)
+        for kind, offset, trained, velocity in zip(
+            ("UPDATE_CONVOLUTION", "UPDATE_DEPTHWISE"), (first, second), (2, 6), velocities,
+            strict=True,
+        ):  # fmt: skip
+            _update(
+                outline, kind, window, gradient, x, 6, offset, trained, sink=sink,
+                velocity=velocity,
+            )  # fmt: skip
     return outline
 
 
@@ -175,7 +188,7 @@ def _elementwise() -> Outline:
 
 def _update(
     outline: Outline, kind: str, window: Window, gradient: int, x: int, inputs: int, offset: int,
-    trained: int, *, sink: bool,
+    trained: int, *, sink: bool, velocity: int | None = None,
 ) -> None:  # fmt: skip
     edges = (Edge(gradient), window.forward_edge(x))
     if not sink:
@@ -191,10 +204,11 @@ def _update(
         is_sink=sink,
         trained=offset,
         arena_inputs=trained,
+        velocity=velocity,
     )
 
 
-def _update_bias(outline: Outline, gradient: int, offset: int) -> None:
+def _update_bias(outline: Outline, gradient: int, offset: int, velocity: int | None = None) -> None:
     outline.add(
         "UPDATE_BIAS",
         (1, 1, 1),
@@ -204,4 +218,5 @@ def _update_bias(outline: Outline, gradient: int, offset: int) -> None:
         constants=factors([0.01] * outline.tensors[gradient].channels),
         is_sink=True,
         trained=offset,
+        velocity=velocity,
     )

@@ -72,6 +72,9 @@ class Outline:
     inputs: list[Port] = field(default_factory=list)
     trained: list[bytes] = field(default_factory=list)
     target_bytes: int = 0
+    velocity_bytes: int = 0
+    momentum: float = 0.0
+    accumulated: int = 1
 
     def map(self, shape: Sequence[int], dtype: str = "int16", zero_point: int = 0) -> int:
         height, width, channels = shape
@@ -112,9 +115,13 @@ class Outline:
         activation: tuple[int, int] = (-128, 127),
         trained: int | None = None,
         arena_inputs: int = 0,
+        velocity: int | None = None,
     ) -> int:
-        """A training step and its output; `trained` is what `train` returned."""
+        """A training step and its output; `trained` is what `train` returned, `velocity` what
+        `add_velocities` did."""
         output = self.map(shape, dtype)
+        if velocity is not None:
+            constants += bytes(-len(constants) % 4) + struct.pack("<I", velocity)
         self.steps.append(
             Step(
                 kind,
@@ -128,6 +135,7 @@ class Outline:
                 constants=constants,
                 trained_offset=trained,
                 arena_inputs=arena_inputs,
+                has_velocity=velocity is not None,
                 is_training=True,
             )
         )
@@ -163,6 +171,12 @@ class Outline:
         )
         return output
 
+    def add_velocities(self, size: int) -> int:
+        """Where so many bytes of velocities lie in the arena. After `gradient`, before `train`."""
+        offset = self._trained_start
+        self.velocity_bytes += -(-size // 4) * 4
+        return offset
+
     def train(self, bias: np.ndarray, weights: bytes = b"") -> int:
         """Where a bias (int32) and packed weights lie in the arena. After `gradient`."""
         offset = self._trained_start + sum(map(len, self.trained))
@@ -172,7 +186,8 @@ class Outline:
 
     @property
     def _trained_start(self) -> int:
-        return size_of("lil_training") + -(-self.target_bytes // 4) * 4
+        start = size_of("lil_training") + -(-self.target_bytes // 4) * 4
+        return start + self.velocity_bytes
 
     def program(self, class_count: int = 0) -> Program:
         size = self._trained_start + sum(map(len, self.trained))
@@ -181,14 +196,21 @@ class Outline:
             steps=tuple(self.steps),
             inputs=tuple(self.inputs),
             outputs=(Port(0, "scores", self.inputs[0].shape, 1.0, 0),),
-            training=Training(size, self.target_bytes, class_count),
+            training=Training(
+                size,
+                self.target_bytes,
+                class_count,
+                self.velocity_bytes,
+                self.momentum,
+                self.accumulated,
+            ),
         )
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one training step left behind: the state, every map that was asked for, and the
-    trained constants."""
+    """What training left behind: the state, every map that was asked for, the trained constants
+    and their velocities."""
 
     step: int
     loss: float
@@ -196,6 +218,7 @@ class Stepped:
     saturated: int
     maps: dict[int, np.ndarray]
     trained: bytes
+    velocities: bytes
 
 
 def train_step(
@@ -212,6 +235,30 @@ def train_step(
 ) -> Stepped:
     """One training step in the C core. With a `schedule` it is planned as for a board, and then the
     maps `read` must be ones that no later step overwrites; without, every map is kept."""
+    return train_steps(
+        outline,
+        [(inputs, target)],
+        read=read,
+        rate=rate,
+        seed=seed,
+        steps_before=steps_before,
+        schedule=schedule,
+        class_count=class_count,
+    )
+
+
+def train_steps(
+    outline: Outline,
+    samples: Sequence[tuple[Sequence[np.ndarray], np.ndarray]],
+    *,
+    read: Sequence[int] = (),
+    rate: tuple[int, int] = RATE_ONE,
+    seed: int = 0,
+    steps_before: int = 0,
+    schedule: Schedule | None = None,
+    class_count: int = 0,
+) -> Stepped:
+    """Training steps with one sample after the other, each its inputs and its target."""
     program = outline.program(class_count)
     is_kept = schedule is None
     planned = plan(program, keep_all=is_kept, schedule=schedule or Schedule.OPERATORS)
@@ -224,12 +271,13 @@ def train_step(
     memory = arena.view(np.uint8)
     memory[:32] = np.frombuffer(struct.pack(STATE, seed, steps_before, *[0] * 6), np.uint8)
     trained = b"".join(outline.trained)
-    begin = size_of("lil_training") + -(-outline.target_bytes // 4) * 4
+    begin = program.training.bytes - len(trained)
     memory[begin : begin + len(trained)] = np.frombuffer(trained, np.uint8)
-    _lilliput.begin_step(data, context, arena, np.ascontiguousarray(target), *rate)
-    wanted = _lilliput.run(data, context, arena, None)
-    while wanted != DONE:
-        wanted = _lilliput.run(data, context, arena, np.ascontiguousarray(inputs[wanted]))
+    for inputs, target in samples:
+        _lilliput.begin_step(data, context, arena, np.ascontiguousarray(target), *rate)
+        wanted = _lilliput.run(data, context, arena, None)
+        while wanted != DONE:
+            wanted = _lilliput.run(data, context, arena, np.ascontiguousarray(inputs[wanted]))
     state = struct.unpack_from(STATE, memory)
     maps = {}
     for index in read:
@@ -243,6 +291,7 @@ def train_step(
         state[6],
         maps,
         memory[begin:][: len(trained)].tobytes(),
+        memory[begin - outline.velocity_bytes : begin].tobytes(),
     )
 
 

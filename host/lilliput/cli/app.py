@@ -236,6 +236,22 @@ def _add_train_plan(commands: Commands) -> None:
         help="with --mode tinytl: branches beside the last N blocks only, and biases from there on",
     )
     command.add_argument(
+        "--momentum",
+        metavar="M",
+        type=float,
+        default=0.0,
+        help="what each change keeps of the one before it, 0.9 for instance: takes 2 bytes of the "
+        "arena for each trained weight and 4 for each bias (default: 0)",
+    )
+    command.add_argument(
+        "--accumulate",
+        metavar="N",
+        type=int,
+        default=1,
+        help="change the weights once in N samples, by the sum of their gradients: takes as many "
+        "bytes, once for both (default: 1)",
+    )
+    command.add_argument(
         "--resident",
         action="store_true",
         help="hold the whole input in the arena, in place of rows of the caller's buffer",

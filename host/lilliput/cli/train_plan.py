@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
+    from ..training.backward import Options
     from ..training.contribution import Contributions
     from ..training.evolution import Found
     from ..training.making import Material
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> None:
     """Chooses what is trained, plans the step, writes the file and says what came out."""
+    from ..training.backward import Options
     from ..training.making import plan_scheme, read_material, trainable_file
+    from ..training.targets import loss_of
 
+    step = Options(momentum=options.momentum, accumulate=options.accumulate)
     if not options.output.parent.is_dir():
         raise FileNotFoundError(f"{options.output.parent}: no such folder; make it first")
     if options.blocks is not None and options.mode != "tinytl":
@@ -46,8 +51,11 @@ def run(options: argparse.Namespace) -> None:
             lite_blocks=options.blocks,
             progress=progress,
         )
-        scheme = _chosen(options, material, progress)
-        made = plan_scheme(material, scheme, sram=options.sram, streams_input=not options.resident)
+        step = replace(step, loss=loss_of(material.data))
+        scheme = _chosen(options, material, step, progress)
+        made = plan_scheme(
+            material, scheme, step, sram=options.sram, streams_input=not options.resident
+        )
     write_atomically(options.output, trainable_file(material, made))
     for warning in material.warnings:
         print(f"lilliput: {warning}", file=sys.stderr)
@@ -57,7 +65,9 @@ def run(options: argparse.Namespace) -> None:
         _print(options.output, made)
 
 
-def _chosen(options: argparse.Namespace, material: Material, progress: Progress) -> Scheme:
+def _chosen(
+    options: argparse.Namespace, material: Material, step: Options, progress: Progress
+) -> Scheme:
     """The scheme that the options ask for."""
     from ..training.lite_residuals import lite_residual_scheme
     from ..training.scheme import full, last_biases, last_layer, scheme_from_json
@@ -73,28 +83,30 @@ def _chosen(options: argparse.Namespace, material: Material, progress: Progress)
         return last_layer(program)
     if options.mode == "full":
         return full(program)
-    return _searched(options, material, progress)
+    return _searched(options, material, step, progress)
 
 
-def _searched(options: argparse.Namespace, material: Material, progress: Progress) -> Scheme:
+def _searched(
+    options: argparse.Namespace, material: Material, step: Options, progress: Progress
+) -> Scheme:
     """The scheme with the most promise that fits, by contributions and evolution."""
     from ..training.contribution import analyse
     from ..training.evolution import evolve
     from ..training.experiment import Notebook, Recipe, quick_plan, train_scheme
-    from ..training.targets import loss_of
 
     if options.sram is None:
         raise ValueError("a search needs a budget: say --sram, or choose --mode last or full")
     recipe = Recipe(epochs=options.epochs, rate=options.rate, seed=options.seed)
     train, test = material.data.split(0.3, options.seed)
-    loss = loss_of(material.data)
-    about = f"{material.source} {options.data} {options.classes} {loss}"
+    about = f"{material.source} {options.data} {options.classes} {step}"
     notebook = Notebook(options.work, about)
     program = material.program
 
     def measure(scheme: Scheme) -> float:
         return notebook.measure(
-            scheme, recipe, lambda: train_scheme(program, scheme, train, test, recipe, progress)
+            scheme,
+            recipe,
+            lambda: train_scheme(program, scheme, train, test, recipe, progress, step),
         ).accuracy
 
     contributions = analyse(program, measure, most_layers=options.layers, progress=progress)
@@ -103,7 +115,7 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
     def arena_of(scheme: Scheme) -> int:
         key = scheme.as_json()
         if key not in arenas:
-            arenas[key] = quick_plan(program, scheme, loss).arena_bytes
+            arenas[key] = quick_plan(program, scheme, step).arena_bytes
         return arenas[key]
 
     found = evolve(
@@ -120,10 +132,12 @@ def _searched(options: argparse.Namespace, material: Material, progress: Progres
 
 def _summary(path: Path, made: TrainingPlan) -> dict[str, object]:
     program = made.plan.program
+    training = program.training
     return {
         "file": str(path),
         "arena_bytes": made.arena_bytes,
-        "trained_bytes": 0 if program.training is None else program.training.bytes,
+        "trained_bytes": 0 if training is None else training.bytes - training.velocity_bytes,
+        "velocity_bytes": 0 if training is None else training.velocity_bytes,
         "macs": program.macs,
         "training_macs": program.training_macs,
         "scheme": json.loads(made.scheme.as_json()),
@@ -135,6 +149,8 @@ def _print(path: Path, made: TrainingPlan) -> None:
     table = plain_table(title=str(path))
     table.add_row("arena", size_text(made.arena_bytes))
     table.add_row("of it trained constants", f"{summary['trained_bytes']:,} bytes")
+    if summary["velocity_bytes"]:
+        table.add_row("and their velocities", f"{summary['velocity_bytes']:,} bytes")
     table.add_row("multiply-accumulates", f"{summary['macs']:,} an inference")
     table.add_row("", f"{summary['training_macs']:,} a training step")
     table.add_row("biases of", f"{len(made.scheme.trained)} layers")

@@ -117,6 +117,9 @@ def write(
         "training_bytes": training.bytes,
         "target_bytes": training.target_bytes,
         "class_count": training.class_count,
+        "velocity_bytes": training.velocity_bytes,
+        "momentum": round(training.momentum * limits["LIL_WHOLE_MOMENTUM"]),
+        "accumulated": training.accumulated,
     }
     image.fill(0, pack("lil_header", header))
     before = zlib.crc32(image.data[: _CHECKED_FROM - 4])
@@ -222,6 +225,7 @@ def _flags(step: Step) -> int:
         "LIL_SHIFTS_RIGHT": step.shifts_right,
         "LIL_INT4": step.is_int4,
         "LIL_FOR_TRAINING": step.is_training,
+        "LIL_HAS_VELOCITY": step.has_velocity,
     }
     return sum(names[name] for name, is_set in flags.items() if is_set)
 

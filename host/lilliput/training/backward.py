@@ -36,6 +36,7 @@ from .units import (
 
 _LOSS_MAXIMUM = float(2**14)  # of the gradient at the loss, by which each step is normalised
 _SUM_SHIFT = 14  # of SUM_GRADIENTS, at most
+_MOST_SAMPLES = 65535  # to a change
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,22 @@ class Options:
     loss: "cross_entropy", of a class, or "squared_error", of an int8 map. quantization_aware:
     scale updates by the squared weight scales, so that they move real weights as float training
     does (MCUNetV3); without, integers are trained as if they were reals. whole_updates: layers
-    whose weights are updated from the whole gradient at once, in place of row by row.
+    whose weights are updated from the whole gradient at once, in place of row by row. momentum:
+    what a change keeps of the one before it, 0 to 1. accumulate: the gradients of so many samples
+    make one change. Either of them takes 4 bytes a trained bias and 2 bytes a trained weight.
     """
 
     loss: str = "cross_entropy"
     quantization_aware: bool = True
     whole_updates: frozenset[str] = frozenset()
+    momentum: float = 0.0
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum {self.momentum}: give 0 to 1, 0.9 for instance")
+        if not 1 <= self.accumulate <= _MOST_SAMPLES:
+            raise ValueError(f"accumulate {self.accumulate}: give 1 to {_MOST_SAMPLES} samples")
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,12 @@ class Backward:
         is_class = self.options.loss == "cross_entropy"
         map_ = program.tensors[logits]
         place = region(
-            program, self.scheme, map_.channels if is_class else 0, 4 if is_class else map_.bytes
+            program,
+            self.scheme,
+            map_.channels if is_class else 0,
+            4 if is_class else map_.bytes,
+            self.options.momentum,
+            self.options.accumulate,
         )
         needed = self._needed_maps()
         self._add_loss(logits)
@@ -327,7 +343,7 @@ class Backward:
                 for tensor in (inner.tensor, saved)
             )
         else:
-            edges = (Edge(inner.tensor), replace(step.edges[0], tensor=saved))
+            edges = (Edge(inner.tensor), self._input_edge(saved, window))
         self._append_update(
             "UPDATE_DEPTHWISE" if is_depthwise else "UPDATE_CONVOLUTION",
             step,
@@ -358,6 +374,10 @@ class Backward:
     ) -> None:
         name = f"{kind.lower().replace('_', ' of ')} {step.name}"
         self.tensors.append(FeatureMap(name, 1, 1, 1))
+        is_bias = kind == "UPDATE_BIAS"
+        velocity = (place.bias_velocities if is_bias else place.weight_velocities).get(step.name)
+        if velocity is not None:
+            constants += bytes(-len(constants) % 4) + velocity.to_bytes(4, "little")
         self.append(
             kind,
             len(self.tensors) - 1,
@@ -368,6 +388,7 @@ class Backward:
             macs=macs,
             trained_offset=place.offsets[step.name],
             arena_inputs=place.inputs.get(step.name, 0),
+            has_velocity=velocity is not None,
         )
 
     def _saved(self, index: int, step: Step, count: int, groups: int, is_depthwise: bool) -> int:
@@ -504,6 +525,12 @@ class Backward:
         kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
         return Edge(tensor, 1, top - (kernel - 1) * dilation, top, stride)
 
+    def _input_edge(self, tensor: int, window: Mapping[str, object]) -> Edge:
+        """The rows of an input that an output's row reads."""
+        names = ("kernel_height", "stride_height", "dilation_height", "pad_top")
+        kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
+        return Edge(tensor, stride, -top, (kernel - 1) * dilation - top)
+
     def straight(self, tensor: int) -> Edge:
         """Output row y reads row y, or the only row."""
         return Edge(tensor, step=0 if self.tensors[tensor].height == 1 else 1)
@@ -557,6 +584,7 @@ class Backward:
         macs: int = 0,
         trained_offset: int | None = None,
         arena_inputs: int = 0,
+        has_velocity: bool = False,
         name: str = "",
     ) -> None:
         """Adds a step of the backward pass."""
@@ -574,6 +602,7 @@ class Backward:
                 macs=macs,
                 trained_offset=trained_offset,
                 arena_inputs=arena_inputs,
+                has_velocity=has_velocity,
                 is_training=True,
             )
         )

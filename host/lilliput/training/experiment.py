@@ -52,9 +52,15 @@ def train_scheme(
     test: TrainingData,
     recipe: Recipe,
     progress: Progress = lambda stage, done, total: None,
+    options: Options | None = None,
 ) -> Outcome:
-    """Trains a scheme and tests it. Raises OverflowError when the training explodes."""
-    options = Options(loss_of(train), quantization_aware=recipe.quantization_aware)
+    """Trains a scheme and tests it. Raises OverflowError when the training explodes.
+
+    options: how its training step is built, but for its loss and the recipe's `quantization_aware`.
+    """
+    options = replace(
+        options or Options(), loss=loss_of(train), quantization_aware=recipe.quantization_aware
+    )
     ranges = calibrate(program, scheme, options, *calibration_pairs(train, _CALIBRATION_SAMPLES))
     made = training_program(program, scheme, options, ranges).program
     placed = plan(made, schedule=Schedule.OPERATORS)  # the same numbers as any plan, made at once
@@ -132,10 +138,10 @@ class Notebook:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def quick_plan(program: Program, scheme: Scheme, loss: str = "cross_entropy") -> Plan:
+def quick_plan(program: Program, scheme: Scheme, options: Options | None = None) -> Plan:
     """A plan of a training step that is made at once, operator by operator: what fits it fits the
     final one, which is smaller."""
-    options = Options(loss)
+    options = options or Options()
     rows = training_program(program, scheme, options)
     whole = training_program(
         program, scheme, replace(options, whole_updates=frozenset(scheme.weights))

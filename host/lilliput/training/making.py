@@ -121,8 +121,8 @@ def plan_scheme(
         raise BudgetError(
             f"the scheme needs an arena of {made.arena_bytes:,} bytes, "
             f"{made.arena_bytes - sram:,} more than --sram allows, of which "
-            f"{_training_bytes(made):,} are trained constants: train fewer layers, or a smaller "
-            "fraction of their weights"
+            f"{_training_bytes(made):,} are trained constants{_and_velocities(made)}: train fewer "
+            "layers, or a smaller fraction of their weights"
         )
     return made
 
@@ -131,6 +131,11 @@ def trainable_file(material: Material, made: TrainingPlan) -> bytes:
     """The `.lil` file of a plan."""
     source = {**material.source, "scheme": made.scheme.as_json()}
     return written(made.plan, material.data.names, source, material.input_range)
+
+
+def _and_velocities(made: TrainingPlan) -> str:
+    training = made.plan.program.training
+    return " and their velocities" if training is not None and training.velocity_bytes else ""
 
 
 def _training_bytes(made: TrainingPlan) -> int:

@@ -1,4 +1,4 @@
-"""The arena's first bytes: the state of training, the target, and the trained constants."""
+"""The arena's first bytes: the state of training, the target, velocities and trained constants."""
 
 from __future__ import annotations
 
@@ -16,27 +16,62 @@ _ALIGNMENT = 8  # the arena's
 
 @dataclass(frozen=True)
 class Region:
-    """Arena offsets of the trained layers' constants, by layer, and what lies before them. Of how
-    many input channels of each layer weights are among them, see `arena_inputs`."""
+    """Arena offsets by layer: of its trained constants, of the velocities of its biases, and of its
+    weights'; and what the region holds. Of how many input channels of each layer weights are among
+    the constants, see `arena_inputs`."""
 
     offsets: dict[str, int]
     inputs: dict[str, int]
+    bias_velocities: dict[str, int]
+    weight_velocities: dict[str, int]
     training: Training
 
 
-def region(program: Program, scheme: Scheme, class_count: int, target_bytes: int) -> Region:
-    """Lays the region out: state, target, then the trained layers in order of execution."""
-    end = size_of("lil_training") + _aligned(target_bytes, 4)
+def region(
+    program: Program,
+    scheme: Scheme,
+    class_count: int,
+    target_bytes: int,
+    momentum: float = 0.0,
+    accumulated: int = 1,
+) -> Region:
+    """Lays the region out: state, target, velocities if there is a momentum or an accumulation,
+    then the trained layers in order of execution."""
+    start = end = size_of("lil_training") + _aligned(target_bytes, 4)
+    trained = [s for s in program.steps if s.name in scheme.trained and s.constants]
+    bias_velocities: dict[str, int] = {}
+    weight_velocities: dict[str, int] = {}
+    for step in trained if momentum or accumulated > 1 else ():
+        bias_velocities[step.name] = end
+        end += 4 * program.tensors[step.output].channels
+        if step.name in scheme.weights:
+            weight_velocities[step.name] = end
+            end += _aligned(2 * _trained_weights(program, step, scheme.weights[step.name]), 4)
+    velocity_bytes = end - start
     offsets: dict[str, int] = {}
     inputs: dict[str, int] = {}
-    for step in program.steps:
-        if step.name in scheme.trained and step.constants:
-            offsets[step.name] = end
-            end += 4 * program.tensors[step.output].channels
-            if step.name in scheme.weights:
-                inputs[step.name] = arena_inputs(program, step, scheme.weights[step.name])
-                end += _aligned(_weight_bytes(program, step, inputs[step.name]), 4)
-    return Region(offsets, inputs, Training(_aligned(end, _ALIGNMENT), target_bytes, class_count))
+    for step in trained:
+        offsets[step.name] = end
+        end += 4 * program.tensors[step.output].channels
+        if step.name in scheme.weights:
+            inputs[step.name] = arena_inputs(program, step, scheme.weights[step.name])
+            end += _aligned(_weight_bytes(program, step, inputs[step.name]), 4)
+    training = Training(
+        _aligned(end, _ALIGNMENT), target_bytes, class_count, velocity_bytes, momentum, accumulated
+    )
+    return Region(offsets, inputs, bias_velocities, weight_velocities, training)
+
+
+def _trained_weights(program: Program, step: Step, fraction: float) -> int:
+    """How many weights of a layer are trained."""
+    source, output = (program.tensors[i] for i in (step.edges[0].tensor, step.output))
+    groups = 1
+    if step.kind == "CONVOLUTION":
+        groups = int(step.parameters["window"]["groups"])  # type: ignore[call-overload]
+    inputs = trained_channels(fraction, source.channels // groups)
+    if step.kind == "DEPTHWISE_CONVOLUTION":
+        return _kernel(program, step) * inputs * (output.channels // source.channels)
+    return _kernel(program, step) * inputs * output.channels
 
 
 def arena_inputs(program: Program, step: Step, fraction: float) -> int:

@@ -52,6 +52,9 @@ int32_t lil_begin_step(const lil_buffer *model, const lil_buffer *context, const
     training->loss = 0;
     training->gradient_exponent = 0;
     training->saturated = 0;
+    bool is_first = (training->step - 1) % header.accumulated == 0;
+    training->kept = is_first ? header.momentum : LIL_WHOLE_MOMENTUM;
+    training->changes = training->step % header.accumulated == 0;
     memcpy(lil_target((uint8_t *)arena->data), target->data, target->size);
     return LIL_OK;
 }

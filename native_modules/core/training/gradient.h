@@ -50,6 +50,11 @@ static inline int16_t lil_clamp_value(lil_clamp_count *count, int32_t value) {
     return (int16_t)value;
 }
 
+/* Bytes of an update's multipliers and shifts, and the padding behind them. */
+static inline uint32_t lil_factor_bytes(uint32_t channels) {
+    return (5 * channels + 3) / 4 * 4;
+}
+
 /* The outputs that the clamp of an operator let pass: those from `low`, `range` of them. */
 typedef struct lil_passing {
     int32_t low;

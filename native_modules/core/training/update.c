@@ -10,11 +10,20 @@ lil_rate lil_load_rate(const lil_updater *updater, uint32_t channel) {
     rate.channel = channel;
     rate.factor = (int32_t)(multiplier * state->rate_mantissa >> 31);
     rate.shift = 31 - updater->shifts[channel] - state->rate_exponent + state->gradient_exponent;
+    if (updater->velocities != NULL) {
+        rate.shift -= LIL_VELOCITY_BITS;
+    }
     return rate;
 }
 
-int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum,
-                   const void *place) {
+/* A number as random as it is the same for the same seed, step and place of a constant. */
+static uint32_t random_of(const lil_updater *updater, const void *place) {
+    uint32_t index = (uint32_t)((const uint8_t *)place - (const uint8_t *)updater->call->training);
+    return lil_scramble(updater->key ^ index * 0x9E3779B9);
+}
+
+/* What a sum of gradients changes, in units of what it changes: rounded stochastically. */
+static int32_t step_of(const lil_rate *rate, int32_t sum, uint32_t random) {
     int64_t product = (int64_t)sum * rate->factor;
     int32_t shift = rate->shift;
     if (product == 0) {
@@ -27,8 +36,6 @@ int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum
         product >>= shift - 62 < 63 ? shift - 62 : 63;
         shift = 62;
     }
-    uint32_t index = (uint32_t)((const uint8_t *)place - (const uint8_t *)updater->call->training);
-    uint32_t random = lil_scramble(updater->key ^ index * 0x9E3779B9);
     if (shift >= 32) {
         /* (product + random * 2^(shift - 32)) / 2^shift */
         return (int32_t)(((product >> (shift - 32)) + random) >> 32);
@@ -37,9 +44,49 @@ int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum
     return change > INT32_MAX ? INT32_MAX : change < -INT32_MAX ? -INT32_MAX : (int32_t)change;
 }
 
+/* Lets a velocity, at most `limit`, take up a step, and returns what the constant changes by. Both
+ * are rounded stochastically, with bits of a number of their own. */
+static int32_t gather(const lil_updater *updater, int32_t *velocity, int32_t step, int32_t limit,
+                      uint32_t random) {
+    lil_training *state = updater->call->training;
+    random = lil_scramble(~random);
+    int64_t gathered = ((int64_t)*velocity * state->kept + (random & 0x7FFF)) >> 15;
+    gathered += step;
+    if (gathered > limit || gathered < -limit) {
+        state->saturated++;
+        gathered = gathered > 0 ? limit : -limit;
+    }
+    *velocity = (int32_t)gathered;
+    return state->changes ? (int32_t)((gathered + (random >> 24)) >> LIL_VELOCITY_BITS) : 0;
+}
+
+static int32_t clamp_bias(int64_t value) {
+    return value > LIL_TRAINED_BIAS_LIMIT    ? LIL_TRAINED_BIAS_LIMIT
+           : value < -LIL_TRAINED_BIAS_LIMIT ? -LIL_TRAINED_BIAS_LIMIT
+                                             : (int32_t)value;
+}
+
+void lil_update_bias_of(const lil_updater *updater, const lil_rate *rate, int32_t sum) {
+    int32_t *bias = lil_trained_bias(updater->call) + rate->channel;
+    uint32_t random = random_of(updater, bias);
+    int32_t change = step_of(rate, sum, random);
+    if (updater->velocities != NULL) {
+        int32_t *velocity = (int32_t *)updater->velocities + rate->channel;
+        change = gather(updater, velocity, change, INT32_MAX, random);
+    }
+    *bias = clamp_bias((int64_t)*bias - change);
+}
+
 void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t sum,
-                       int8_t *weight, int32_t zero_point) {
-    int32_t change = lil_change(updater, rate, sum, weight);
+                       int8_t *weight, uint32_t index, int32_t zero_point) {
+    uint32_t random = random_of(updater, weight);
+    int32_t change = step_of(rate, sum, random);
+    if (updater->velocities != NULL) {
+        int16_t *place = (int16_t *)updater->velocities + index;
+        int32_t velocity = *place;
+        change = gather(updater, &velocity, change, INT16_MAX, random);
+        *place = (int16_t)velocity;
+    }
     if (change == 0) {
         return;
     }
@@ -49,7 +96,7 @@ void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t
     int64_t value = (int64_t)*weight - change;
     int32_t limited = value > 127 ? 127 : value < -127 ? -127 : (int32_t)value;
     int32_t *bias = lil_trained_bias(updater->call) + rate->channel;
-    *bias = lil_clamp_bias(*bias - (int64_t)zero_point * (limited - *weight));
+    *bias = clamp_bias(*bias - (int64_t)zero_point * (limited - *weight));
     *weight = (int8_t)limited;
 }
 

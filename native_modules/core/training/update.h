@@ -15,7 +15,8 @@ typedef struct lil_updater {
     const lil_call *call;
     const uint8_t *multipliers; /* int32, one a channel */
     const int8_t *shifts;
-    uint32_t key; /* of this step's random numbers */
+    void *velocities; /* int32 of biases, int16 of weights; NULL: there are none */
+    uint32_t key;     /* of this step's random numbers */
 } lil_updater;
 
 /* A number that looks random. By turns of xor with the upper bits and multiplication by an odd
@@ -32,6 +33,12 @@ static inline lil_updater lil_load_updater(const lil_call *call, uint32_t channe
     updater.call = call;
     updater.multipliers = call->constants;
     updater.shifts = (const int8_t *)call->constants + 4 * channels;
+    updater.velocities = NULL;
+    if (call->op.flags & LIL_HAS_VELOCITY) {
+        updater.velocities =
+            (uint8_t *)call->training +
+            (uint32_t)lil_load_int32((const uint8_t *)call->constants + lil_factor_bytes(channels));
+    }
     updater.key = lil_scramble(lil_scramble(call->training->seed) + call->training->step);
     return updater;
 }
@@ -46,24 +53,18 @@ typedef struct lil_rate {
 
 lil_rate lil_load_rate(const lil_updater *updater, uint32_t channel);
 
-/* The change of the constant at `place`. */
-int32_t lil_change(const lil_updater *updater, const lil_rate *rate, int32_t sum,
-                   const void *place);
-
 /* The trained bias of the operator, which it may change. */
 static inline int32_t *lil_trained_bias(const lil_call *call) {
     return (int32_t *)(void *)((uint8_t *)call->training + call->op.trained_offset);
 }
 
-static inline int32_t lil_clamp_bias(int64_t value) {
-    return value > LIL_TRAINED_BIAS_LIMIT    ? LIL_TRAINED_BIAS_LIMIT
-           : value < -LIL_TRAINED_BIAS_LIMIT ? -LIL_TRAINED_BIAS_LIMIT
-                                             : (int32_t)value;
-}
+/* Takes its change off the bias of the rate's channel. */
+void lil_update_bias_of(const lil_updater *updater, const lil_rate *rate, int32_t sum);
 
-/* Takes its change off a weight, and what that changes in the sums of zero points off the bias. */
+/* Takes its change off a weight, and what that changes in the sums of zero points off the bias.
+ * `index`: of its velocity. */
 void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t sum,
-                       int8_t *weight, int32_t zero_point);
+                       int8_t *weight, uint32_t index, int32_t zero_point);
 
 /* Sums over pixels of gradients times inputs less their zero point. */
 typedef struct lil_run_of_pixels {

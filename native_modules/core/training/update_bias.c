@@ -21,11 +21,9 @@ void lil_update_bias(const lil_call *call) {
     }
     if (call->y + 1 == (int32_t)in->height) {
         lil_updater updater = lil_load_updater(call, in->channels);
-        int32_t *bias = lil_trained_bias(call);
         for (uint32_t c = 0; c < in->channels; c++) {
             lil_rate rate = lil_load_rate(&updater, c);
-            int64_t value = (int64_t)bias[c] - lil_change(&updater, &rate, sums[c], bias + c);
-            bias[c] = lil_clamp_bias(value);
+            lil_update_bias_of(&updater, &rate, sums[c]);
         }
         *call->out = 0;
     }

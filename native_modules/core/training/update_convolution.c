@@ -130,6 +130,7 @@ static void apply(const job *j, uint32_t first, uint32_t count, const int32_t *s
     int8_t *weights = (int8_t *)(lil_trained_bias(call) + j->outputs);
     uint32_t tap_inputs = call->op.arena_inputs;
     uint32_t pair_bytes = lil_pair_bytes(&call->op, j->kernel * tap_inputs);
+    uint32_t index = first * j->kernel * j->update->trained_inputs;
     for (uint32_t c = first; c < first + count; c++) {
         lil_rate rate = lil_load_rate(&updater, c);
         uint32_t in_group = c % j->group_outputs;
@@ -138,7 +139,7 @@ static void apply(const job *j, uint32_t first, uint32_t count, const int32_t *s
         for (uint32_t tap = 0; tap < j->kernel; tap++) {
             for (uint32_t i = 0; i < j->update->trained_inputs; i++) {
                 lil_update_weight(&updater, &rate, *sums++, of_channel + 2 * (tap * tap_inputs + i),
-                                  call->sources[1].tensor.zero_point);
+                                  index++, call->sources[1].tensor.zero_point);
             }
         }
     }

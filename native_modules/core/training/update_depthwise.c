@@ -35,7 +35,7 @@ static void apply(const lil_updater *updater, uint32_t channel, uint32_t kernel,
     lil_rate rate = lil_load_rate(updater, channel);
     for (uint32_t tap = 0; tap < kernel; tap++) {
         lil_update_weight(updater, &rate, sums[tap], weights + tap * channels + channel,
-                          call->sources[1].tensor.zero_point);
+                          channel * kernel + tap, call->sources[1].tensor.zero_point);
     }
 }
 

@@ -93,6 +93,25 @@ static bool trained_fits(const subject *s, uint32_t count, uint64_t weight_bytes
            offset + 4 * (uint64_t)count + weight_bytes <= s->header->training_bytes;
 }
 
+/* Of an update of `channels`, whether its velocities, `bytes` of them, have their place. */
+static int32_t verify_velocities(const subject *s, uint32_t channels, uint64_t bytes) {
+    uint32_t at = lil_factor_bytes(channels);
+    if (!(s->op->flags & LIL_HAS_VELOCITY)) {
+        return LIL_OK;
+    }
+    if (s->op->constants_bytes < at + 4) {
+        return LIL_ERROR_CONSTANTS;
+    }
+    if (s->constants != NULL) {
+        uint32_t offset = (uint32_t)lil_load_int32(s->constants + at);
+        if (offset % 4 != 0 || offset < lil_velocity_start(s->header) ||
+            offset + bytes > lil_trained_start(s->header)) {
+            return LIL_ERROR_CONSTANTS;
+        }
+    }
+    return LIL_OK;
+}
+
 /* Bytes of the weights of `outputs` channels in pairs; `taps` at most LIL_LARGEST_TAPS. */
 static uint64_t paired_bytes(const lil_operator *op, uint32_t groups, uint32_t outputs,
                              uint64_t taps) {
@@ -316,7 +335,9 @@ static int32_t verify_update_bias(const subject *s) {
     if (!update_is_sound(s) || !(s->op->flags & LIL_SINK) || !trained_fits(s, s->in.channels, 0)) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
+    int32_t status = verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
+    return status == LIL_OK ? verify_velocities(s, s->in.channels, 4 * (uint64_t)s->in.channels)
+                            : status;
 }
 
 /* Whether the rows of both maps are there when an update of weights reads them. */
@@ -352,7 +373,10 @@ static int32_t verify_update_weights(const subject *s) {
     if (!has_channels || !trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels))) {
         return LIL_ERROR_OPERATOR;
     }
-    return verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
+    int32_t status = verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
+    uint64_t trained = (uint64_t)w->kernel_height * w->kernel_width * update->trained_inputs;
+    trained *= is_depthwise ? s->in.channels / s->other.channels : s->in.channels;
+    return status == LIL_OK ? verify_velocities(s, s->in.channels, 2 * trained) : status;
 }
 
 /* What the verifier of each kind does not see to itself. */
