@@ -298,8 +298,31 @@ def test_bad_arguments_of_a_trainer() -> None:
             trainer.evaluate([])
         with pytest.raises(ValueError, match="wrong size"):
             trainer.step(bytes(3), 0)
-    assert cosine(0.5, 0, 10) == 0.5
-    assert cosine(0.5, 10, 10) == 0
+
+
+def test_learning_rates_fall_along_a_cosine() -> None:
+    for steps in (1, 10, 3000):
+        assert cosine(0.5, 0, steps) == 0.5
+        assert cosine(0.5, steps, steps) == cosine(0.5, steps + 1, steps) == 0
+        rates = np.array([cosine(0.02, step, steps) for step in range(steps + 1)])
+        wanted = 0.01 * (1 + np.cos(np.pi * np.arange(steps + 1) / steps))
+        assert np.abs(rates - wanted).max() < 0.003 * 0.02
+        assert np.all(np.diff(rates) <= 0)
+        # floats of 32 bits hold them: a board has the same
+        assert np.array_equal(rates.astype(np.float32), rates)
+
+
+def test_learning_rates_are_those_of_32_bits() -> None:
+    program = small_program()
+    made = plan(training_program(program, last_layer(program)).program)
+    with Model(write(made.program, made)) as model:
+        trainer = Trainer(model)
+        for rate in (1.0, 0.01, 0.3, 3e-5, 0.99999999, 1e6, 0.0):
+            trainer.lr = rate
+            parts = (trainer._mantissa, trainer._exponent)
+            assert parts[0] * 2.0 ** (parts[1] - 31) == pytest.approx(rate, rel=2**-12)
+            trainer.lr = float(np.float32(rate))
+            assert (trainer._mantissa, trainer._exponent) == parts
 
 
 def test_schemes() -> None:
