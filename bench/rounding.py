@@ -26,13 +26,13 @@ from lilliput.runtime.train import Trainer, cosine
 from lilliput.cli.console import progress_bars
 from lilliput.conversion import Progress, import_int8
 from lilliput.format.writer import write
+from lilliput.labelled import Labelled
 from lilliput.lower import lower
 from lilliput.passes.simplify import simplify
 from lilliput.planner import Schedule, plan
 from lilliput.program import Program, Step
 from lilliput.training.backward import Options, training_program
 from lilliput.training.classifier import replace_classifier
-from lilliput.training.data import Labelled
 from lilliput.training.exponents import calibrate
 from lilliput.training.scheme import Scheme, layers
 
@@ -43,7 +43,7 @@ BEGIN, END = "<!-- rounding.py: begin -->", "<!-- rounding.py: end -->"
 KNOWN = 5  # classes that the network has seen before
 CLASSES = 10
 UNIT = 256  # a velocity of so much is a change of 1
-RATES = (0.002, 0.01, 0.05)
+RATES = (0.002, 0.01)
 ALL, HALF = 1.0, 0.5  # of the input channels of the layers whose weights are trained
 
 Rule = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -120,8 +120,9 @@ class Trainer:
         return array("b", [min(max(step, -128), 127) for step in steps])
 
     def evaluate(self, samples, raw=False):
-        """The fraction of samples, (x, label), that the model gets right; trained on the squared
-        error: the mean of that, in reals. ValueError: there are none."""
+        """The fraction of samples, (x, label), that the model gets right, where the first of equal
+        scores counts; trained on the squared error: the mean of that, in reals. ValueError: there
+        are none."""
         model = self.model
         count = total = 0
         out = model.output.buffer()
@@ -129,7 +130,7 @@ class Trainer:
             model.infer(x, out, raw)
             count += 1
             if self.classes:
-                total += out[label] == max(out)
+                total += label == max(range(len(out)), key=lambda i: out[i])
             else:
                 label = _signed(label)
                 if len(label) != len(out):

@@ -268,6 +268,21 @@ def test_accumulated_gradients_change_nothing_before_the_last(tmp_path: Path) ->
         assert regions() == (bytes(training.velocity_bytes), constants)
 
 
+def test_equal_scores_are_not_all_right() -> None:
+    program = small_program()
+    made = plan(training_program(program, last_layer(program)).program)
+    with Model(write(made.program, made)) as model:
+        trainer = Trainer(model)
+        sample = small_samples(1).samples[0]
+        step = next(s for s in made.program.steps if s.name == "scores")
+        assert step.trained_offset is not None
+        arena = memoryview(model._arena).cast("B")
+        high = (2**24).to_bytes(4, "little")
+        arena[step.trained_offset :][: 4 * CLASSES] = high * CLASSES  # of all biases
+        assert set(model.infer(sample)) == {127}
+        assert [trainer.evaluate([(sample, label)]) for label in range(CLASSES)] == [1, 0, 0]
+
+
 def test_bad_momentum_and_accumulation() -> None:
     for momentum in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"give 0 to 1"):
