@@ -234,7 +234,7 @@ def test_velocities_bring_learning(options: Options) -> None:
     program = small_program(1)
     train, test = small_samples(150, seed=3), small_samples(150, seed=4)
     recipe = Recipe(epochs=3, rate=0.01 * (1 - options.momentum))
-    assert train_scheme(program, SPARSE, train, test, recipe, options=options).accuracy > 0.9
+    assert train_scheme(program, SPARSE, train, test, recipe, options=options).accuracy > 0.8
 
 
 def test_accumulated_gradients_change_nothing_before_the_last(tmp_path: Path) -> None:
