@@ -261,7 +261,7 @@ def test_accumulated_gradients_change_nothing_before_the_last(tmp_path: Path) ->
             assert (constants == before[1]) == (number % 4 != 0)
         trainer.save(str(tmp_path / "learned"))
         assert regions() == (velocities, constants)  # a save leaves the velocities, too
-        assert (tmp_path / "learned").stat().st_size < len(constants)
+        assert (tmp_path / "learned").stat().st_size < len(constants) + 40
         trainer.reset()
         assert regions() == (bytes(training.velocity_bytes), base)
         model.apply(str(tmp_path / "learned"))
