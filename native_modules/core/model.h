@@ -100,6 +100,15 @@ static inline uint32_t lil_trained_start(const lil_header *header) {
     return lil_velocity_start(header) + header->velocity_bytes;
 }
 
+/* Whether an operator's trained bias of `count` channels, and `weight_bytes` behind it, have their
+ * place. */
+static inline bool lil_trained_fits(const lil_header *header, const lil_operator *op,
+                                    uint32_t count, uint64_t weight_bytes) {
+    uint32_t offset = op->trained_offset;
+    return offset % 4 == 0 && offset >= lil_trained_start(header) &&
+           offset + 4 * (uint64_t)count + weight_bytes <= header->training_bytes;
+}
+
 /* Bytes of the tables before the weights of an operator with `count` channels. */
 static inline uint32_t lil_channel_table_bytes(uint32_t count) {
     return (9 * count + 3) / 4 * 4;

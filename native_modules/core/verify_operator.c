@@ -49,14 +49,10 @@ static bool shifts_right(const subject *s, uint32_t largest, int32_t multiplier,
 }
 
 #if LIL_TRAINING
-/* Whether what training changes lies among the trained constants: the bias, and weights. */
 static bool trained_fits(const subject *s) {
-    uint32_t offset = s->op->trained_offset;
     uint32_t count = s->out.channels;
-    return offset % 4 == 0 && offset >= lil_trained_start(s->header) &&
-           lil_split_is_sound(s->op, &s->in) &&
-           offset + 4 * (uint64_t)count + lil_arena_weight_bytes(s->op, &s->in, count) <=
-               s->header->training_bytes;
+    return lil_split_is_sound(s->op, &s->in) &&
+           lil_trained_fits(s->header, s->op, count, lil_arena_weight_bytes(s->op, &s->in, count));
 }
 #else
 static bool trained_fits(const subject *s) {

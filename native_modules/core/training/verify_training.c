@@ -86,13 +86,6 @@ static int32_t verify_factors(const subject *s, uint32_t count, int32_t least, i
     return LIL_OK;
 }
 
-/* Whether the bias of `count` channels and `weight_bytes` lie among the trained constants. */
-static bool trained_fits(const subject *s, uint32_t count, uint64_t weight_bytes) {
-    uint32_t offset = s->op->trained_offset;
-    return offset % 4 == 0 && offset >= lil_trained_start(s->header) &&
-           offset + 4 * (uint64_t)count + weight_bytes <= s->header->training_bytes;
-}
-
 /* Of an update of `channels`, whether its velocities, `bytes` of them, have their place. */
 static int32_t verify_velocities(const subject *s, uint32_t channels, uint64_t bytes) {
     uint32_t at = lil_factor_bytes(channels);
@@ -149,8 +142,9 @@ static int32_t verify_weights(const subject *s, uint64_t weight_bytes, uint32_t 
         return LIL_OK;
     }
     bool may_split = s->op->kind == LIL_CONVOLUTION_GRADIENT;
-    return operator_status(arena_inputs_are_sound(s->op, inputs, may_split) &&
-                           trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels)));
+    return operator_status(
+        arena_inputs_are_sound(s->op, inputs, may_split) &&
+        lil_trained_fits(s->header, s->op, s->in.channels, arena_bytes(s->op, s->in.channels)));
 }
 
 static int32_t verify_mask(const subject *s) {
@@ -332,7 +326,8 @@ static bool update_is_sound(const subject *s) {
 }
 
 static int32_t verify_update_bias(const subject *s) {
-    if (!update_is_sound(s) || !(s->op->flags & LIL_SINK) || !trained_fits(s, s->in.channels, 0)) {
+    if (!update_is_sound(s) || !(s->op->flags & LIL_SINK) ||
+        !lil_trained_fits(s->header, s->op, s->in.channels, 0)) {
         return LIL_ERROR_OPERATOR;
     }
     int32_t status = verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
@@ -370,7 +365,8 @@ static int32_t verify_update_weights(const subject *s) {
         has_channels = (has_channels || has_first) &&
                        kernel * (update->input_channels / groups) <= LIL_LARGEST_TAPS;
     }
-    if (!has_channels || !trained_fits(s, s->in.channels, arena_bytes(s->op, s->in.channels))) {
+    if (!has_channels ||
+        !lil_trained_fits(s->header, s->op, s->in.channels, arena_bytes(s->op, s->in.channels))) {
         return LIL_ERROR_OPERATOR;
     }
     int32_t status = verify_factors(s, s->in.channels, 0, INT8_MIN, INT8_MAX);
