@@ -87,8 +87,8 @@ static void gather(const lil_call *call, uint32_t x, uint32_t first, uint32_t co
             const int16_t *gradient = gradient_at(call, row, column) + first;
             for (uint32_t k = 0; k < count; k++) {
                 if (!is_maximum || is_first_maximum(call, row, column, (int32_t)x, first + k)) {
-                    uint32_t part = factor * (uint32_t)(int32_t)gradient[k];
-                    sums[k] = lil_wrapping_sum(sums[k], (int32_t)part);
+                    int32_t value = gradient[k];
+                    sums[k] = lil_wrapping_sum(sums[k], (int32_t)(factor * (uint32_t)value));
                 }
             }
         }
