@@ -29,7 +29,7 @@ from lilliput.planner import Schedule, plan
 from lilliput.program import Program
 from lilliput.training.backward import Options, training_program
 from lilliput.training.classifier import replace_classifier
-from lilliput.training.experiment import Recipe, quick_plan, train_scheme
+from lilliput.training.experiment import Experiment, Recipe, quick_plan
 from lilliput.training.exponents import calibrate
 from lilliput.training.planning import plan_training
 from lilliput.training.scheme import (
@@ -101,7 +101,7 @@ def test_schemes_of_the_squared_error_are_judged_by_the_variance_they_explain() 
         data = small_samples(100, seed)
         parts.append(Paired(data.samples, (30 * np.eye(3)[data.classes] - 10).astype(np.int8)))
     recipe = Recipe(epochs=2, rate=0.05)
-    outcome = train_scheme(program, last_biases(program, 2), *parts, recipe)
+    outcome = Experiment(program, *parts).train(last_biases(program, 2), recipe)
     assert 0.4 < outcome.accuracy < 1
     assert (
         quick_plan(program, last_layer(program), Options("squared_error")).program.training
@@ -150,9 +150,10 @@ def test_it_learns_and_more_layers_learn_more() -> None:
     program = small_program(1)
     train, test = small_samples(150, seed=3), small_samples(150, seed=4)
     recipe = Recipe(epochs=3, rate=0.01)
-    sparse = train_scheme(program, SPARSE, train, test, recipe)
+    experiment = Experiment(program, train, test)
+    sparse = experiment.train(SPARSE, recipe)
     assert sparse.accuracy > 0.9
-    last = train_scheme(program, last_layer(program), train, test, recipe)
+    last = experiment.train(last_layer(program), recipe)
     assert sparse.loss < last.loss
 
 
@@ -234,7 +235,8 @@ def test_velocities_bring_learning(options: Options) -> None:
     program = small_program(1)
     train, test = small_samples(150, seed=3), small_samples(150, seed=4)
     recipe = Recipe(epochs=3, rate=0.01 * (1 - options.momentum))
-    assert train_scheme(program, SPARSE, train, test, recipe, options=options).accuracy > 0.8
+    outcome = Experiment(program, train, test).train(SPARSE, recipe, options=options)
+    assert outcome.accuracy > 0.8
 
 
 def test_accumulated_gradients_change_nothing_before_the_last(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _searched(
     """The scheme with the most promise that fits, by contributions and evolution."""
     from ..training.contribution import analyse
     from ..training.evolution import evolve
-    from ..training.experiment import Notebook, Recipe, quick_plan, train_scheme
+    from ..training.experiment import Experiment, Notebook, Recipe, quick_plan
 
     if options.sram is None:
         raise ValueError("a search needs a budget: say --sram, or choose --mode last or full")
@@ -101,12 +101,11 @@ def _searched(
     about = f"{material.source} {options.data} {options.classes} {step}"
     notebook = Notebook(options.work, about)
     program = material.program
+    experiment = Experiment(program, train, test)
 
     def measure(scheme: Scheme) -> float:
         return notebook.measure(
-            scheme,
-            recipe,
-            lambda: train_scheme(program, scheme, train, test, recipe, progress, step),
+            scheme, recipe, lambda: experiment.train(scheme, recipe, progress, step)
         ).accuracy
 
     contributions = analyse(program, measure, most_layers=options.layers, progress=progress)

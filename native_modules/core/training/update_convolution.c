@@ -36,6 +36,60 @@ static job load_job(const lil_call *call) {
     return j;
 }
 
+#if LIL_HAS_VECTORS && !LIL_HAS_DSP
+
+#define LIL_PIXELS_AT_ONCE 4
+
+/* Adds what a few pixels give the weights of one output: the sums of all its inputs at once.
+ * `gradient`: of each pixel. `values`: the inputs of the first. */
+LIL_INLINE void add_pixels(const lil_run_of_pixels *run, const int32_t *gradient,
+                           const int8_t *restrict values, uint32_t pixels, uint32_t inputs,
+                           int32_t *restrict sums) {
+    const int32_t zero_point = run->zero_point;
+    for (size_t i = 0; i < inputs; i++) {
+        uint32_t sum = (uint32_t)sums[i];
+        for (uint32_t pixel = 0; pixel < pixels; pixel++) {
+            int32_t value = values[pixel * run->input_step + i] - zero_point;
+            sum += (uint32_t)(gradient[pixel] * value);
+        }
+        sums[i] = (int32_t)sum;
+    }
+}
+
+/* Adds what a run of pixels gives the weights of one tap: of `count` output channels from `first`
+ * on, of one group. `sums`: those of the tap of the first of them. */
+static void add_run(const job *j, const lil_run_of_pixels *run, uint32_t first, uint32_t count,
+                    int32_t *sums) {
+    uint32_t inputs = j->update->trained_inputs;
+    const int8_t *values = run->inputs + first / j->group_outputs * j->group_inputs;
+    const int16_t *gradients = run->gradients + first;
+    for (uint32_t left = run->count; left != 0;) {
+        uint32_t pixels = left < LIL_PIXELS_AT_ONCE ? 1 : LIL_PIXELS_AT_ONCE;
+        int32_t *to = sums;
+        for (uint32_t c = 0; c < count; c++, to += j->kernel * inputs) {
+            int32_t gradient[LIL_PIXELS_AT_ONCE] = {0};
+            int32_t any = 0;
+            for (uint32_t pixel = 0; pixel < pixels; pixel++) {
+                gradient[pixel] = gradients[pixel * run->gradient_step + c];
+                any |= gradient[pixel];
+            }
+            if (any == 0) {
+                continue;
+            }
+            if (pixels == 1) {
+                add_pixels(run, gradient, values, 1, inputs, to);
+            } else {
+                add_pixels(run, gradient, values, LIL_PIXELS_AT_ONCE, inputs, to);
+            }
+        }
+        gradients += pixels * run->gradient_step;
+        values += pixels * run->input_step;
+        left -= pixels;
+    }
+}
+
+#else
+
 /* The sum of one weight. */
 static int32_t correlate(const lil_run_of_pixels *run, uint32_t output, uint32_t input) {
     const int16_t *gradient = run->gradients + output;
@@ -96,6 +150,8 @@ static void add_run(const job *j, const lil_run_of_pixels *run, uint32_t first, 
         *sum = lil_wrapping_sum(*sum, correlate(run, first + c, input + i));
     }
 }
+
+#endif
 
 /* The same for output channels that may be of several groups. */
 static void add_run_of_groups(const job *j, const lil_run_of_pixels *run, uint32_t first,
