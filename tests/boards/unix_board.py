@@ -51,6 +51,7 @@ class UnixBoard:
             self._flash.write_bytes(bytes(flash_bytes))
             self._rom.write_bytes(bytes(romfs_bytes))
         self._is_closing = False
+        self._switch = threading.Lock()  # held while MicroPython is started or killed
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -75,14 +76,16 @@ class UnixBoard:
         """Pulls the cable: the board goes off, and its port fails. A new board has its files."""
         if self._is_closing:
             return
-        self._is_closing = True
-        self._kill()
+        with self._switch:
+            self._is_closing = True
+            self._kill()
         self._thread.join()
         os.close(self._master)
 
     def reset(self) -> None:
         """Presses the reset button: MicroPython starts anew, at its friendly prompt."""
-        self._kill()
+        with self._switch:
+            self._kill()
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -108,6 +111,7 @@ class UnixBoard:
         """Starts MicroPython again after each reset, soft or hard."""
         while self._process is not None:
             code = self._process.wait()
-            if self._is_closing or code not in (_RAW_RESET, _FRIENDLY_RESET, -signal.SIGKILL):
-                return
-            self._start(is_raw=code == _RAW_RESET)
+            with self._switch:
+                if self._is_closing or code not in (_RAW_RESET, _FRIENDLY_RESET, -signal.SIGKILL):
+                    return
+                self._start(is_raw=code == _RAW_RESET)
