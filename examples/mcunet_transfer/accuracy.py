@@ -52,10 +52,9 @@ ROWS = (
 )
 
 TRAINED, TESTED = 4000, 10_000
-RATE_TRAINED, HELD_OUT = (
-    2000,
-    1000,
-)  # to choose a rate: the first of the former, and those after all
+EPOCHS, SEEDS = 1, 3
+RATE_TRAINED, HELD_OUT = 2000, 1000
+"""To choose a rate: so many of the first samples, and those after all that are trained with."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,6 @@ REAL_RATES = Grid((0.003, 0.01, 0.03), 2)
 INTEGER_RATES = Grid((100.0, 1000.0, 10_000.0), 1)
 """Without quantisation-aware scaling gradients are those of integers: the rate that does best is
 some 1 / (weight scale)^2 larger, and not the same for all layers."""
-
-
-@dataclass(frozen=True)
-class Length:
-    """How much a row is trained: epochs over the 4,000 samples, and how often, by seed."""
-
-    epochs: int = 1
-    seeds: int = 3
-
-
-LENGTHS: Mapping[str, Length] = {"full": Length(seeds=1)}
 
 
 @dataclass(frozen=True)
@@ -111,14 +99,14 @@ class Laboratory:
             self.final = Experiment(program, train.part(np.arange(TRAINED)), test, BUILD)
             self.trial = Experiment(program, train.part(np.arange(RATE_TRAINED)), held_out, BUILD)
 
-    def cell(self, scheme: Scheme, way: str, length: Length) -> Cell:
+    def cell(self, scheme: Scheme, way: str) -> Cell:
         """Chooses the rate, then trains with each seed."""
         best = self._best_rate(scheme, way, INTEGER_RATES if way == "int8" else REAL_RATES)
         if best is None:
             return Cell(None, ())
         outcomes = [
-            self._measure(self.final, way, scheme, way, Recipe(length.epochs, best, seed))
-            for seed in range(length.seeds)
+            self._measure(self.final, way, scheme, way, Recipe(EPOCHS, best, seed))
+            for seed in range(SEEDS)
         ]
         return Cell(best, tuple(o.accuracy for o in outcomes if o is not None))
 
@@ -173,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(name, flush=True)
         cells = [
             (laboratory if name in options.rows and way in options.ways else notes).cell(
-                scheme, way, LENGTHS.get(name, Length())
+                scheme, way
             )
             for way in WAYS
         ]
@@ -228,22 +216,17 @@ def _progress(stage: str, done: int, total: int) -> None:
 
 
 def _line(name: str, cells: Sequence[Cell], arena: str) -> str:
-    length = LENGTHS.get(name, Length())
     rates = ", ".join("-" if cell.rate is None else f"{cell.rate:g}" for cell in cells)
-    texts = [_text(cell, length) for cell in cells]
-    return f"| {name} | {arena} | {length.epochs} | {' | '.join(texts)} | {rates} |"
+    texts = [_text(cell) for cell in cells]
+    return f"| {name} | {arena} | {' | '.join(texts)} | {rates} |"
 
 
-def _text(cell: Cell, length: Length) -> str:
+def _text(cell: Cell) -> str:
     """Mean accuracy over the seeds, and their standard deviation, in percent."""
     if not cell.accuracies:
         return "-"
     spread = f" ± {100 * stdev(cell.accuracies):.1f}" if len(cell.accuracies) > 1 else ""
-    count = (
-        ""
-        if len(cell.accuracies) == Length().seeds
-        else f" ({len(cell.accuracies)} of {Length().seeds})"
-    )
+    count = "" if len(cell.accuracies) == SEEDS else f" ({len(cell.accuracies)} of {SEEDS})"
     return f"{100 * mean(cell.accuracies):.1f}{spread}{count}"
 
 
@@ -267,10 +250,10 @@ def _write_table(lines: Sequence[str], moved: Mapping[str, float], page: Path) -
     fastest = max(moved.values())
     parts = "\n".join(f"| {name} | 1/{fastest / speed:,.0f} |" for name, speed in moved.items())
     head = (
-        f"{TRAINED:,} samples to train, {TESTED:,} to test, {Length().seeds} seeds where none are "
-        "given; accuracy in percent, mean and standard deviation.\n\n"
-        f"| trained | arena, bytes | epochs | {' | '.join(WAYS)} | rates |\n"
-        f"|---|---:|---:|{'---:|' * len(WAYS)}---|\n"
+        f"{TRAINED:,} samples to train, {EPOCHS} epoch, {TESTED:,} to test, {SEEDS} seeds where "
+        "none are given; accuracy in percent, mean and standard deviation.\n\n"
+        f"| trained | arena, bytes | {' | '.join(WAYS)} | rates |\n"
+        f"|---|---:|{'---:|' * len(WAYS)}---|\n"
     )
     text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
