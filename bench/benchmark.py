@@ -92,6 +92,12 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def insert_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Puts text between two markers of a page, in place of what is there."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
 def wrapped(text: str) -> str:
     """Markdown with its paragraphs filled to lines of 100 characters; tables stay as they are."""
     paragraphs = text.split("\n\n")

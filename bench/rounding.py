@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from benchmark import insert_between
 from lilliput.runtime.model import Model
 from lilliput.runtime.train import Trainer, cosine
 
@@ -108,7 +109,6 @@ def _options() -> argparse.Namespace:
 
 def _lesson(samples: int, tests: int) -> Lesson:
     """A network that knows five classes, with a new classifier; and images of all ten."""
-    sys.path.append(str(ROOT / "tests" / "host"))
     from fashion_mnist import fashion_mnist, scaled, trained_network
 
     images, labels, test_images, test_labels = fashion_mnist()
@@ -303,12 +303,7 @@ def _write_table(lines: list[str], options: argparse.Namespace) -> None:
         f"{options.seeds} seeds; accuracy in percent.\n\n"
         f"| rounding | trained weights | bytes | {rates} |\n|---|---:|---:|{'---:|' * len(RATES)}\n"
     )
-    text = options.page.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    table = head + "\n".join(lines)
-    options.page.write_text(
-        f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8"
-    )
+    insert_between(options.page, BEGIN, END, head + "\n".join(lines))
 
 
 if __name__ == "__main__":

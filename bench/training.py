@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmark import table
+from benchmark import insert_between, table
 from emulation import CORES, HOST, BuildError, EmulationError, EmulatorsMissing, Job, build, run
 from emulation.models import job_of_lil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -137,9 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lines = measured(program, rows(program, published), progress)
     except (EmulatorsMissing, BuildError, EmulationError, ValueError) as error:
         sys.exit(str(error))
-    before, rest = options.page.read_text(encoding="utf-8").split(BEGIN)
-    text = "\n".join(lines).rstrip("\n")
-    options.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    insert_between(options.page, BEGIN, END, "\n".join(lines).rstrip("\n"))
 
 
 if __name__ == "__main__":

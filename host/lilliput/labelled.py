@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from .samples import IMAGE_SUFFIXES
+from .samples import list_images, read_npz
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,16 @@ class Labelled:
 
     def split(self, held_out: float, seed: int) -> tuple[Labelled, Labelled]:
         """Two parts, shuffled by the seed: to train with, and so large a part to test with."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        count = min(max(round(held_out * len(self)), 1), len(self) - 1)
-        return self.part(order[count:]), self.part(order[:count])
+        train, test = split_numbers(len(self), held_out, seed)
+        return self.part(train), self.part(test)
+
+
+def split_numbers(count: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of so many samples, shuffled by the seed, in two parts, the second of them
+    `held_out` of all; neither is empty."""
+    order = np.random.default_rng(seed).permutation(count)
+    tests = min(max(round(held_out * count), 1), count - 1)
+    return order[tests:], order[:tests]
 
 
 def list_class_folders(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
@@ -53,13 +59,7 @@ def list_class_folders(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, 
         )
     images: list[tuple[Path, int]] = []
     for number, name in enumerate(names):
-        paths = sorted((folder / name).rglob("*"))
-        found = [(path, number) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-        if not found:
-            raise ValueError(
-                f"{folder / name} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
-        images += found
+        images += [(path, number) for path in list_images(folder / name)]
     return names, images
 
 
@@ -68,11 +68,7 @@ def read_arrays(path: Path) -> tuple[Labelled, Labelled | None]:
 
     Raises OSError when nothing is there, ValueError when it is no such file.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+    arrays = read_npz(path)
     names = tuple(str(name) for name in arrays.get("classes", []))
     known = _labelled(path, arrays, "", names)
     tested = _labelled(path, arrays, "_test", names) if "x_test" in arrays else None

@@ -51,6 +51,24 @@ def pixels(path: Path, shape: Sequence[int]) -> np.ndarray:
     return np.asarray(small, np.uint8).reshape(height, width, channels)
 
 
+def list_images(folder: Path) -> list[Path]:
+    """The images in a folder and those in it, sorted. Raises ValueError when there are none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return paths
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file. Raises OSError when nothing is there, ValueError when it is no
+    such file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, BadZipFile, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+
+
 def takes_images(shape: Sequence[int]) -> bool:
     """Whether an input of this shape, batch included, is a grey or RGB image."""
     return len(shape) == 4 and shape[0] == 1 and shape[3] in (1, 3)
@@ -155,9 +173,7 @@ def _read_folder(
         raise ValueError(
             f"the model has {len(shapes)} inputs: calibrate it with a .npz file, not with images"
         )
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    paths = list_images(folder)
     chosen = [paths[index] for index in _spread(len(paths), limit)]
     samples = []
     for index, path in enumerate(chosen):

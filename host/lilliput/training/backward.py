@@ -285,19 +285,13 @@ class Backward:
 
     def _input_gradient(self, step: Step, inner: GradientMap, place: Region) -> GradientMap:
         source = step.edges[0].tensor
-        map_ = self.tensors[source]
         is_depthwise = step.kind == "DEPTHWISE_CONVOLUTION"
         window = self._window(step)
-        name = self.gradient_name(source)
         estimate = inner.range * math.sqrt(self._squared_weights(step))
-        range_ = self.range_of(name, estimate)
-        shift = shift_for(range_, inner.unit)
-        target = self._new_map(name, map_.shape)
-        made = GradientMap(target, inner.unit * 2.0**shift, range_)
-        self.gradients[name] = made
+        made, shift = self.shifted_gradient(source, inner.unit, estimate)
         self.append(
             "DEPTHWISE_GRADIENT" if is_depthwise else "CONVOLUTION_GRADIENT",
-            target,
+            made.tensor,
             (self.window_edge(inner.tensor, step, window),),
             is_pointwise=self._is_pointwise(step, window),
             parameters={
@@ -307,7 +301,6 @@ class Backward:
             macs=step.macs,
             trained_offset=place.offsets.get(step.name),
             arena_inputs=place.inputs.get(step.name, 0),
-            name=name,
         )
         return made
 
@@ -521,15 +514,13 @@ class Backward:
 
     def window_edge(self, tensor: int, step: Step, window: Mapping[str, object]) -> Edge:
         """The rows of a gradient of an output that a row of the input's gradient reads."""
-        names = ("kernel_height", "stride_height", "dilation_height", "pad_top")
-        kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
-        return Edge(tensor, 1, top - (kernel - 1) * dilation, top, stride)
+        stride, top, span = _rows_of(window)
+        return Edge(tensor, 1, top - span, top, stride)
 
     def _input_edge(self, tensor: int, window: Mapping[str, object]) -> Edge:
         """The rows of an input that an output's row reads."""
-        names = ("kernel_height", "stride_height", "dilation_height", "pad_top")
-        kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
-        return Edge(tensor, stride, -top, (kernel - 1) * dilation - top)
+        stride, top, span = _rows_of(window)
+        return Edge(tensor, stride, -top, span - top)
 
     def straight(self, tensor: int) -> Edge:
         """Output row y reads row y, or the only row."""
@@ -565,6 +556,13 @@ class Backward:
         target = self._new_map(name, self.tensors[of].shape)
         self.gradients[name] = made = GradientMap(target, unit, range_)
         return made
+
+    def shifted_gradient(self, of: int, unit: float, estimate: float) -> tuple[GradientMap, int]:
+        """Another gradient of a map, whose kernel shifts sums in `unit` right by so many bits.
+        estimate: of its largest magnitude, where none was seen."""
+        range_ = self.range_of(self.gradient_name(of), estimate)
+        shift = shift_for(range_, unit)
+        return self.new_gradient(of, unit * 2.0**shift, range_), shift
 
     def _new_map(self, name: str, shape: tuple[int, int, int]) -> int:
         self.tensors.append(FeatureMap(name, *shape, dtype="int16"))
@@ -623,3 +621,10 @@ class Backward:
             steps=(*steps, *self.steps),
             training=training,
         )
+
+
+def _rows_of(window: Mapping[str, object]) -> tuple[int, int, int]:
+    """A window's stride and padding at the top, and its rows from the first to the last."""
+    names = ("kernel_height", "stride_height", "dilation_height", "pad_top")
+    kernel, stride, dilation, top = (int(window[n]) for n in names)  # type: ignore[call-overload]
+    return stride, top, (kernel - 1) * dilation

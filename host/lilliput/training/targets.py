@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ..format.preprocessing import quantize
-from ..labelled import Labelled
+from ..labelled import Labelled, split_numbers
 from ..program import Port
-from ..samples import IMAGE_SUFFIXES, pixels, scaled
+from ..samples import list_images, pixels, read_npz, scaled
 from .data import as_int8
 
 
@@ -44,9 +43,8 @@ class Paired:
 
     def split(self, held_out: float, seed: int) -> tuple[Paired, Paired]:
         """Two parts, shuffled by the seed: to train with, and so large a part to test with."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        count = min(max(round(held_out * len(self)), 1), len(self) - 1)
-        return self.part(order[count:]), self.part(order[:count])
+        train, test = split_numbers(len(self), held_out, seed)
+        return self.part(train), self.part(test)
 
 
 TrainingData = Labelled | Paired
@@ -103,18 +101,11 @@ def _arrays(source: Path, inputs: Port) -> tuple[np.ndarray, np.ndarray | None]:
     """x, and y where there is one."""
     if not source.is_dir():
         return _load(source)
-    paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{source} holds no images")
-    return np.stack([pixels(path, inputs.shape) for path in paths]), None
+    return np.stack([pixels(path, inputs.shape) for path in list_images(source)]), None
 
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+    arrays = read_npz(path)
     if "x" not in arrays:
         raise ValueError(
             f"{path} holds {', '.join(arrays) or 'no arrays'}: x is needed, and y where the output "

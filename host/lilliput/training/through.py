@@ -17,7 +17,6 @@ from .units import (
     GradientMap,
     limit_of,
     multiplier_of,
-    shift_for,
     unit_for,
     whole_window,
 )
@@ -111,16 +110,13 @@ class WaysBack:
             "stride_height": height,
             "stride_width": width,
         }
-        name = self.back.gradient_name(tensor)
-        range_ = self.back.range_of(name, inner.range * math.sqrt(height * width))
-        shift = shift_for(range_, inner.unit)
-        made = self.back.new_gradient(tensor, inner.unit * 2.0**shift, range_)
+        estimate = inner.range * math.sqrt(height * width)
+        made, shift = self.back.shifted_gradient(tensor, inner.unit, estimate)
         self.back.append(
             "RESIZE_GRADIENT",
             made.tensor,
             (Edge(self.back.shaped(inner.tensor, output.shape), height, 0, height - 1),),
             parameters={"gradient": {"window": window, "limit": INT16_MAX, "shift": shift}},
-            name=name,
         )
         return made
 
@@ -149,10 +145,7 @@ class WaysBack:
     ) -> GradientMap:
         """The gradient of one operand of a product: that of the output times the other operand,
         summed over all positions where it had one pixel for them."""
-        output, other = (
-            self.back.tensors[step.output],
-            self.back.tensors[step.edges[1 - number].tensor],
-        )
+        output = self.back.tensors[step.output]
         positions = output.height * output.width if is_sum else 1
         source, factor = step.edges[number].tensor, step.edges[1 - number]
         other = self.back.tensors[factor.tensor]
@@ -171,7 +164,6 @@ class WaysBack:
             is_sink=is_sum,
             is_pointwise=not is_sum and other.shape[:2] in (output.shape[:2], (1, 1)),
             parameters={"product": {"multiplier": multiplier, "shift": shift, "limit": INT16_MAX}},
-            name=name,
         )
         return made
 
@@ -184,10 +176,7 @@ class WaysBack:
             raise no_gradient(step, "its output never changes")
         slopes = np.rint(np.array(step.slopes) * (INT16_MAX / largest)).astype("<i2")
         unit = above.unit * largest / INT16_MAX
-        name = self.back.gradient_name(source)
-        range_ = self.back.range_of(name, above.range * largest)
-        shift = shift_for(range_, unit)
-        made = self.back.new_gradient(source, unit * 2.0**shift, range_)
+        made, shift = self.back.shifted_gradient(source, unit, above.range * largest)
         gradient = self.back.shaped(above.tensor, self.back.tensors[source].shape)
         self.back.append(
             "TABLE_GRADIENT",
@@ -196,7 +185,6 @@ class WaysBack:
             is_pointwise=True,
             parameters={"slope": {"limit": INT16_MAX, "shift": shift}},
             constants=slopes.tobytes(),
-            name=name,
         )
         return [made]
 
@@ -269,18 +257,14 @@ class WaysBack:
             window = dict(step.parameters["window"])
             inner = self.back.clamped(index, step, above, None)
         size = int(window["kernel_height"]) * int(window["kernel_width"])  # type: ignore[call-overload]
-        name = self.back.gradient_name(step.edges[0].tensor)
-        range_ = self.back.range_of(name, inner.range / size)
         unit = inner.unit / size / 2**_POOL_BITS
-        shift = shift_for(range_, unit)
-        made = self.back.new_gradient(step.edges[0].tensor, unit * 2.0**shift, range_)
+        made, shift = self.back.shifted_gradient(step.edges[0].tensor, unit, inner.range / size)
         gradient = self.back.shaped(inner.tensor, output.shape)
         self.back.append(
             "POOL_GRADIENT",
             made.tensor,
             (self.back.window_edge(gradient, step, window),),
             parameters={"gradient": {"window": window, "limit": INT16_MAX, "shift": shift}},
-            name=name,
         )
         return [made]
 
@@ -290,10 +274,7 @@ class WaysBack:
         source, output = step.edges[0].tensor, self.back.tensors[step.output]
         window = dict(step.parameters["window"])
         inner = self.back.clamped(index, step, above, None)
-        name = self.back.gradient_name(source)
-        range_ = self.back.range_of(name, inner.range)
-        shift = shift_for(range_, inner.unit)
-        made = self.back.new_gradient(source, inner.unit * 2.0**shift, range_)
+        made, shift = self.back.shifted_gradient(source, inner.unit, inner.range)
         reach = int(window["kernel_height"]) - 1  # type: ignore[call-overload]
         gradient = self.back.shaped(inner.tensor, output.shape)
         self.back.append(
@@ -301,6 +282,5 @@ class WaysBack:
             made.tensor,
             (self.back.window_edge(gradient, step, window), Edge(source, 1, -reach, reach)),
             parameters={"gradient": {"window": window, "limit": INT16_MAX, "shift": shift}},
-            name=name,
         )
         return [made]
