@@ -79,6 +79,9 @@ void lil_update_bias_of(const lil_updater *updater, const lil_rate *rate, int32_
 
 void lil_update_weight(const lil_updater *updater, const lil_rate *rate, int32_t sum,
                        int8_t *weight, uint32_t index, int32_t zero_point) {
+    if (sum == 0 && updater->velocities == NULL) {
+        return; /* a random number would round nothing */
+    }
     uint32_t random = random_of(updater, weight);
     int32_t change = step_of(rate, sum, random);
     if (updater->velocities != NULL) {
