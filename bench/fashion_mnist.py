@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 PACKAGE = "dataset-fashion-mnist"
 INSIDE = Path("usr/share/datasets/fashion-mnist")
-CLASSES = 10
+CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+    "ankle boot",
+)  # fmt: skip
 BATCH = 64
 
 
@@ -112,7 +115,7 @@ def small_network() -> keras.Model:
             layers.BatchNormalization(),
             layers.ReLU(),
             layers.Flatten(),
-            layers.Dense(CLASSES, activation="softmax"),
+            layers.Dense(len(CLASSES), activation="softmax"),
         ]
     )
 

@@ -110,7 +110,7 @@ def measure(core: str, network: Network, schedule: Schedule, seed: int) -> Measu
     by_tensor = instructions_by_tensor(build_by_operator(CORES[core]), job)
     calls = kernel_calls(dataflow(plan.program), plan)
     rows = [
-        Row(step_group(step), step_features(plan.program, step, count), by_tensor[step.output])
+        Row(step_group(step), step_features(plan, step, count), by_tensor[step.output])
         for step, count in zip(plan.program.steps, calls, strict=True)
         if step.kind != "INPUT"
     ]

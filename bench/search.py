@@ -1,4 +1,4 @@
-"""What searching for a board is worth: Fashion-MNIST at three budgets, into docs/search.md.
+"""What searching for a board is worth, on Fashion-MNIST: writes docs/benchmarks_search.md.
 
 python bench/search.py [--folder build/search] [--images 20000] [--effort 1] [--budget 16] ...
 
@@ -24,6 +24,7 @@ import numpy as np
 from fashion_mnist import CLASSES, fashion_mnist
 from scipy.stats import spearmanr
 
+from lilliput import zoo
 from lilliput.conversion import write_atomically
 from lilliput.labelled import Labelled
 from lilliput.planner import Schedule as PlanSchedule
@@ -35,12 +36,21 @@ from lilliput.search.parallel import workers
 from lilliput.search.pipeline import Options, finish, search
 from lilliput.search.space import MULTIPLIERS, Space, pairs, resolutions, space_for
 from lilliput.search.spaces import SpaceScore, rank_spaces
-from lilliput.search.training import make_repeatable
+from lilliput.search.training import prepare_backend
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENT = REPOSITORY / "docs" / "search.md"
+DOCUMENT = REPOSITORY / "docs" / "benchmarks_search.md"
 BUDGETS = {8: 64, 16: 128, 32: 256}
 """KB of flash for KB of arena."""
+NATIVE = tuple(size for size in resolutions(28) if size <= 28)
+"""Enlarged images cost time and say nothing new."""
+PARTS = {
+    "searched": "searched",
+    "scaled": "(a) MobileNetV2 scaled",
+    "random": "(b) random search",
+    "operators": "(c) operator by operator",
+}
+CORRELATION = "correlation"
 SPACES_RANKED = 6
 RANKED_NETWORKS = 2
 _SCALED_TRIED = 3
@@ -51,8 +61,8 @@ _MOBILENET_STRIDES = ((1, 1, 2, 2, 1, 2, 1), (1, 2, 2, 2, 1, 2, 1))
 
 @dataclass(frozen=True)
 class Found:
-    """One network of the table. accuracy: in int8 on all test images. seconds: of the search and
-    all training that led to it."""
+    """One network of the table. accuracy: in int8 on all test images. seconds: of a processor, for
+    the search and all training that led to it."""
 
     accuracy: float
     arena_bytes: int
@@ -65,15 +75,14 @@ class Found:
 def fashion(most: int | None) -> Dataset:
     """Fashion-MNIST; the last 5,000 training images choose, the test images judge."""
     images, labels, test_images, test_labels = fashion_mnist()
-    names = tuple(str(number) for number in range(CLASSES))
-    known = Labelled(images, labels.astype(np.int64), names)
+    known = Labelled(images, labels.astype(np.int64), CLASSES)
     split = len(known) - 5000
     chosen = np.arange(split if most is None else min(most, split))
     return Dataset(
         known.part(chosen),
         known.part(np.arange(split, len(known))),
-        Labelled(test_images, test_labels.astype(np.int64), names),
-        names,
+        Labelled(test_images, test_labels.astype(np.int64), CLASSES),
+        CLASSES,
     )
 
 
@@ -99,34 +108,43 @@ def mobilenet(image: int, width: float, strides: Sequence[int]) -> Network:
     return Network(image, 1, stem, 1, tuple(blocks), 10)
 
 
+@dataclass(frozen=True)
 class Kept:
-    """Results in a file, each computed once."""
+    """Results, each computed once and kept in a file of the folder: so several budgets may be
+    worked at side by side."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.values: dict[str, Any] = {}
-        if file.is_file():
-            self.values = json.loads(file.read_text(encoding="utf-8"))
+    folder: Path
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
         """What is kept under a name, or what `make` makes now."""
-        if name not in self.values:
-            self.values[name] = make()
-            write_atomically(self.file, json.dumps(self.values, indent=1).encode())
-        return self.values[name]
+        file = self.folder / f"{name.replace(' ', '-')}.json"
+        if not file.is_file():
+            write_atomically(file, json.dumps(make(), indent=1).encode())
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 class Experiment:
     """All runs; `folder` keeps them."""
 
     def __init__(self, data: Dataset, options: Options, folder: Path, spaces: list[Space]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.data, self.options, self.folder, self.spaces = data, options, folder, spaces
         self.base = space_for(28, 1, 10)
-        self.kept = Kept(folder / "results.json")
+        self.kept = Kept(folder / "results")
+        self.kept.folder.mkdir(parents=True, exist_ok=True)
 
     def budget(self, kilobytes: int, schedule: PlanSchedule = PlanSchedule.STREAMED) -> Budget:
         return Budget(kilobytes << 10, BUDGETS[kilobytes] << 10, schedule=schedule)
+
+    def part(self, part: str, kilobytes: int) -> Any:
+        """A row of the table, or the correlation."""
+        if part == "scaled":
+            return self.scaled(kilobytes)
+        if part == CORRELATION:
+            return self.correlation(kilobytes)
+        if part == "operators":
+            return self.searched(kilobytes, PlanSchedule.OPERATORS)
+        found = self.searched(kilobytes, PlanSchedule.STREAMED)
+        return found if part == "searched" else self.random(kilobytes, found.seconds)
 
     def searched(self, kilobytes: int, schedule: PlanSchedule) -> Found:
         """The search, and (c) with another planner. Its time is that of all its runs."""
@@ -141,6 +159,7 @@ class Experiment:
                     self.data, self.base, self.budget(kilobytes, schedule), self.options, folder,
                     over=over, spaces=self.spaces, progress=clock.tick,
                 )  # fmt: skip
+            write_atomically(folder / "network.lil", outcome.conversion.data)
             summary = outcome.conversion.summary
             what = f"{outcome.space.name}, {len(outcome.network.blocks)} blocks"
             arena = (
@@ -157,12 +176,25 @@ class Experiment:
 
         return Found(**self.kept.get(name, make))
 
+    def add_to_zoo(self, kilobytes: int, arguments: Sequence[str]) -> None:
+        """Puts the searched network of a budget into the package."""
+        found = self.searched(kilobytes, PlanSchedule.STREAMED)
+        made = zoo.Entry(
+            f"fashion-mnist-{kilobytes}k",
+            "ten kinds of clothes in grey images",
+            f"all {len(self.data.test):,} test images of Fashion-MNIST",
+            found.accuracy,
+            f"python bench/search.py {' '.join(arguments)}",
+        )
+        model = self.folder / f"{kilobytes}-{PlanSchedule.STREAMED.value}" / "network.lil"
+        zoo.add(made, model.read_bytes())
+
     def trained(self, name: str, network: Network, what: str) -> Found:
         """One network trained to the end from nothing."""
 
         def make() -> dict[str, Any]:
             clock = _Clock(self.folder / f"{name.replace(' ', '-')}.seconds")
-            make_repeatable(self.options.seed)
+            prepare_backend(self.options.seed)
             _, accuracy, conversion = finish(
                 network, None, self.data.at(network.image), self.options, self.folder,
                 name=name.replace(" ", "-"), progress=clock.tick,
@@ -182,7 +214,7 @@ class Experiment:
         accountant = Accountant(self.budget(kilobytes))
         fitting = {}
         for strides in _MOBILENET_STRIDES:
-            for image in resolutions(28):
+            for image in NATIVE:
                 for width in (tenths / 20 for tenths in range(1, 21)):
                     network = mobilenet(image, width, strides)
                     if accountant.cost(network) is not None:
@@ -256,15 +288,16 @@ class Experiment:
 
 
 class _Clock:
-    """Seconds of work, also over several starts: written at most once a second."""
+    """Seconds of a processor, also over several starts: written at most once a second."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.before = float(file.read_text()) if file.is_file() else 0.0
-        self.started = self.written = time.monotonic()
+        self.started = time.process_time()
+        self.written = time.monotonic()
 
     def seconds(self) -> float:
-        return round(self.before + time.monotonic() - self.started, 1)
+        return round(self.before + time.process_time() - self.started, 1)
 
     def tick(self, stage: str, done: int, total: int) -> None:
         if time.monotonic() - self.written > 1:
@@ -285,7 +318,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--population", type=int, default=100)
     parser.add_argument("--generations", type=int, default=30)
     parser.add_argument("--samples", type=int, default=40, help="of each space in stage one")
-    parser.add_argument("--image", type=int, action="append", help="resolutions (default: 12)")
+    parser.add_argument("--image", type=int, action="append", help="resolutions (default: 10)")
+    parser.add_argument(
+        "--part", action="append", choices=(*PARTS, CORRELATION),
+        help="compute this alone, for a document that another run writes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--zoo", action="store_true", help="put the searched networks of --part into the zoo"
+    )
     parser.add_argument("-o", "--output", type=Path, default=DOCUMENT)
     given = parser.parse_args(arguments)
 
@@ -294,13 +334,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         samples=given.samples,
         evolution=Settings(population=given.population, generations=given.generations),
     )
-    spaces = pairs(space_for(28, 1, 10), given.image or resolutions(28), MULTIPLIERS)
+    spaces = pairs(space_for(28, 1, 10), given.image or NATIVE, MULTIPLIERS)
     experiment = Experiment(fashion(given.images), options, given.folder, spaces)
+    budgets = given.budget or list(BUDGETS)
+    if given.part:
+        for kilobytes in budgets:
+            for part in given.part:
+                print(experiment.part(part, kilobytes))
+            if given.zoo:
+                experiment.add_to_zoo(kilobytes, sys.argv[1:])
+        return
     lines = [_heading(given)]
-    for kilobytes in given.budget or BUDGETS:
+    for kilobytes in budgets:
         lines += _rows(experiment, kilobytes)
-    lines += _correlation(experiment, (given.budget or list(BUDGETS))[0])
-    lines += _planner_cost(experiment, given.budget or list(BUDGETS))
+    lines += _correlation(experiment, budgets[0])
+    lines += _planner_cost(experiment, budgets)
     write_atomically(given.output, "\n".join(lines).encode() + b"\n")
     print("\n".join(lines))
 
@@ -316,13 +364,7 @@ def _heading(given: argparse.Namespace) -> str:
 
 
 def _rows(experiment: Experiment, kilobytes: int) -> list[str]:
-    ours = experiment.searched(kilobytes, PlanSchedule.STREAMED)
-    found = {
-        "searched": ours,
-        "(a) MobileNetV2 scaled": experiment.scaled(kilobytes),
-        "(b) random search": experiment.random(kilobytes, ours.seconds),
-        "(c) operator by operator": experiment.searched(kilobytes, PlanSchedule.OPERATORS),
-    }
+    found = {name: experiment.part(part, kilobytes) for part, name in PARTS.items()}
     return [
         f"| {kilobytes}, {BUDGETS[kilobytes]} KB | {name} | {each.accuracy:.2%} "
         f"| {each.arena_bytes:,} | {each.flash_bytes:,} | {each.macs:,} "

@@ -9,26 +9,18 @@ TensorFlow's "same", batch normalisation has an epsilon of 1e-3 and is folded he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from lilliput.graph import (
-    Activation,
-    Attributes,
-    Convolution,
-    Graph,
-    Operator,
-    Reduce,
-    Tensor,
-)
+from lilliput.graph import Graph
+from lilliput.graph_builder import GraphBuilder
 
 INPUT_SIZE = 224
 CLASSES = 1000
 # Real value of a pixel: (pixel - 127) / 128, for pixels 0 and 255.
 PIXEL_RANGE = (-127 / 128, 128 / 128)
 _EPSILON = 1e-3
-_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,31 +45,14 @@ STAGES = (
 )
 
 
-@dataclass
-class _Builder:
-    """Appends operators to a graph under construction."""
+class _Layers(GraphBuilder):
+    """Layers with PyTorch's weights."""
 
-    weights: Mapping[str, np.ndarray]
-    tensors: list[Tensor] = field(default_factory=list)
-    operators: list[Operator] = field(default_factory=list)
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.weights = weights
 
-    def constant(self, name: str, data: np.ndarray) -> int:
-        stored = np.ascontiguousarray(data, np.float32)
-        self.tensors.append(Tensor(name, stored.shape, _FLOAT32, stored))
-        return len(self.tensors) - 1
-
-    def activation(self, name: str, shape: tuple[int, ...]) -> int:
-        self.tensors.append(Tensor(name, shape, _FLOAT32))
-        return len(self.tensors) - 1
-
-    def operator(
-        self, kind: str, inputs: tuple[int, ...], shape: tuple[int, ...], attributes: Attributes
-    ) -> int:
-        output = self.activation(f"{kind.lower()}_{len(self.operators)}", shape)
-        self.operators.append(Operator(kind, inputs, (output,), attributes))
-        return output
-
-    def convolution(
+    def layer(
         self, source: int, name: str, norm: str, stride: int = 1, activation: str = "relu6"
     ) -> int:
         """A convolution without bias and its batch normalisation, depthwise where the weights are.
@@ -90,31 +65,23 @@ class _Builder:
         )
         bias = self.weights[f"{norm}.bias"] - self.weights[f"{norm}.running_mean"] * gain
         folded = weights * gain[:, None, None, None]
-        _, height, width, channels = self.tensors[source].shape
-        depthwise = weights.shape[1] == 1 and channels > 1
-        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        depthwise = weights.shape[1] == 1 and self.tensors[source].shape[3] > 1
         layout = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
-        operands = (
-            source,
-            self.constant(f"{name}.weight", folded.transpose(layout)),
-            self.constant(f"{name}.bias", bias),
-        )
-        shape = (1, -(-height // stride), -(-width // stride), weights.shape[0])
-        attributes = Convolution("same", (stride, stride), (1, 1), activation)
-        return self.operator(kind, operands, shape, attributes)
+        return self.convolution(
+            source, name, folded.transpose(layout), bias,
+            stride=stride, depthwise=depthwise, activation=activation,
+        )  # fmt: skip
 
     def block(self, source: int, name: str, stride: int, expansion: int) -> int:
         """An inverted bottleneck: expand, filter, project; a skip connection where shapes allow."""
         inside = source
         if expansion > 1:
-            inside = self.convolution(inside, f"{name}._expand_conv", f"{name}._bn0")
-        inside = self.convolution(inside, f"{name}._depthwise_conv", f"{name}._bn1", stride)
-        inside = self.convolution(
-            inside, f"{name}._project_conv", f"{name}._bn2", activation="none"
-        )
+            inside = self.layer(inside, f"{name}._expand_conv", f"{name}._bn0")
+        inside = self.layer(inside, f"{name}._depthwise_conv", f"{name}._bn1", stride)
+        inside = self.layer(inside, f"{name}._project_conv", f"{name}._bn2", activation="none")
         shape = self.tensors[inside].shape
         if shape == self.tensors[source].shape:
-            return self.operator("ADD", (inside, source), shape, Activation())
+            return self.add(f"{name}_add", inside, source)
         return inside
 
 
@@ -123,24 +90,15 @@ def efficientnet_lite0(weights: Mapping[str, np.ndarray]) -> Graph:
 
     weights: PyTorch's tensors by name. Raises KeyError naming a tensor that is missing.
     """
-    builder = _Builder(weights)
-    image = builder.activation("image", (1, INPUT_SIZE, INPUT_SIZE, 3))
-    current = builder.convolution(image, "_conv_stem", "_bn0", stride=2)
+    made = _Layers(weights)
+    image = made.tensor("image", (1, INPUT_SIZE, INPUT_SIZE, 3))
+    current = made.layer(image, "_conv_stem", "_bn0", stride=2)
     index = 0
     for stage in STAGES:
         for repeat in range(stage.blocks):
             stride = stage.stride if repeat == 0 else 1
-            current = builder.block(current, f"_blocks.{index}", stride, stage.expansion)
+            current = made.block(current, f"_blocks.{index}", stride, stage.expansion)
             index += 1
-    current = builder.convolution(current, "_conv_head", "_bn1")
-    channels = builder.tensors[current].shape[3]
-    current = builder.operator("MEAN", (current,), (1, channels), Reduce((1, 2)))
-    operands = (
-        current,
-        builder.constant("_fc.weight", weights["_fc.weight"]),
-        builder.constant("_fc.bias", weights["_fc.bias"]),
-    )
-    logits = builder.operator("FULLY_CONNECTED", operands, (1, CLASSES), Activation())
-    return Graph(
-        tuple(builder.tensors), tuple(builder.operators), (image,), (logits,), "efficientnet_lite0"
-    )
+    pooled = made.mean(made.layer(current, "_conv_head", "_bn1"), "mean")
+    logits = made.fully_connected(pooled, "_fc", weights["_fc.weight"], weights["_fc.bias"])
+    return made.graph("efficientnet_lite0", [image], [logits])

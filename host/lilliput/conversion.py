@@ -71,7 +71,7 @@ def convert(
     """Makes a `.lil` of a model, and writes it to `output` if given (all of it, or nothing).
 
     model: path of a `.tflite`, `.keras` or `.h5` file or a SavedModel folder, the bytes of a
-        `.tflite`, or a live Keras model. An int8 model is taken bit for bit.
+        `.tflite`, a live Keras model, or a graph. An int8 model is taken bit for bit.
     calibrate: what a float model is quantised with, and layers are chosen on for `int4`: a folder
         of images, a `.npz` or `.npy` file, or arrays [samples, *input shape], one an input; see
         `samples.read_calibration`.
@@ -259,6 +259,8 @@ def _imported(model: Any) -> tuple[Graph, dict[str, Any]]:
 
     if isinstance(model, (bytes, bytearray, memoryview)):
         return read_tflite(bytes(model)), _origin("model", bytes(model))
+    if isinstance(model, Graph):
+        return model, {"source": model.name}
     if not isinstance(model, (str, os.PathLike)):
         from .importers.keras import read_keras
 

@@ -1,9 +1,13 @@
-"""`lilliput search` from images to a file that fits, resumed from every stage of its folder."""
+"""`lilliput search` from images to a file that fits, killed in every stage and resumed."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +34,7 @@ def write_data(path: Path) -> None:
 
 def arguments(folder: Path, name: str) -> list[str]:
     given = f"search --data {folder}/data.npz --board pico2 --sram {ARENA} --flash {FLASH}"
-    given += f" -o {folder}/{name}.lil --effort 0.2 --population 4 --generations 1 --json"
+    given += f" -o {folder}/{name}.lil --effort 0.4 --population 4 --generations 1 --json"
     return given.split()
 
 
@@ -67,12 +71,25 @@ def test_from_images_to_a_file_that_fits(
     assert json.loads((tmp_path / "best.pareto.json").read_text()) == found
     page = (tmp_path / "best.html").read_text()
     assert page.count("<svg") == 4 and "http" not in page
-    kept = tmp_path / "best.search"
-    [space] = [path for path in kept.iterdir() if path.is_dir()]
-    for lost in ("judged.jsonl", "evolution.json"):
-        (space / lost).unlink()
-    for file in space.glob("*-*.npz"):
-        file.unlink()
-    assert main(arguments(tmp_path, "best")) == 0
-    assert json.loads(capsys.readouterr().out) == found
-    assert (tmp_path / "best.lil").read_bytes() == data
+    for stage in STAGES:
+        kill_after(stage, tmp_path)
+    assert main(arguments(tmp_path, "killed")) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "file": found["file"]} == found
+    assert (tmp_path / "killed.lil").read_bytes() == data
+
+
+STAGES = ("spaces.json", "*/largest.npz", "*/together.npz", "*/judged.jsonl", "*/final-*.npz",
+          "*/tuned-*.npz")  # fmt: skip
+"""What a search leaves in its folder, in order."""
+
+
+def kill_after(stage: str, folder: Path) -> None:
+    """Starts the search, or goes on with it, and kills it once it has written a stage's file."""
+    command = [sys.executable, "-m", "lilliput.cli.app", *arguments(folder, "killed")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list((folder / "killed.search").glob(stage)):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors.decode()

@@ -11,6 +11,7 @@ import pytest
 
 import lilliput
 from lilliput.conversion import read_graph
+from lilliput.graph import Graph
 from lilliput.lower import lower
 from lilliput.planner import Schedule, plan
 from lilliput.program import Program
@@ -73,15 +74,15 @@ def test_keys_are_distinct_and_the_same_in_every_process() -> None:
 
 def test_the_program_is_the_converted_networks() -> None:
     pytest.importorskip("keras", reason="needs the extra `tensorflow`")
-    from lilliput.search.keras_network import keras_network
+    from lilliput.search.float_graph import float_graph
+    from lilliput.search.subnetwork import averages_of, folded
+    from lilliput.search.supernet import SuperNetwork
 
     space = SMALL
     network = space.network(space.sample(random.Random(3)))
-    model = keras_network(network)
     images = np.random.default_rng(0).random((16, 20, 20, 1), np.float32)
-    for layer in model.layers:
-        layer.momentum = 0.0  # batch normalisation takes these images' averages
-    model(images, training=True)
+    weights = SuperNetwork(network).numpy_weights()
+    model = float_graph(network, folded(weights, averages_of(weights, network, images)[0]))
     labels = [f"class {number}" for number in range(network.classes)]
     converted = lilliput.convert(model, calibrate=images[:4], input_range=(0.0, 1.0), labels=labels)
     estimate = MemoryModel().memory(network)
@@ -93,7 +94,7 @@ def test_the_program_is_the_converted_networks() -> None:
     _require_same(lower(_int8(model, images)), program_of(network))
 
 
-def _int8(model: object, images: np.ndarray) -> object:
+def _int8(model: Graph, images: np.ndarray) -> Graph:
     from lilliput.quantize import Options, quantize
 
     options = Options(method="minmax", equalize=False, bias_correction=False)

@@ -90,7 +90,7 @@ def test_a_board_gives_the_budget() -> None:
                                   "cortex-m7", "cortex-m55", "rv32imc"])  # fmt: skip
 def test_every_core_has_a_model_that_is_right_within_five_percent(core: str) -> None:
     model = latency_model(core)
-    assert model.mean_error < 0.05
+    assert model.mean_error < model.largest_error < 0.05
     plans = [MemoryModel().placed(BASE.network(a)) for a in (BASE.smallest(), BASE.largest())]
     assert all(plan is not None for plan in plans)
     small, large = (model.instructions(plan) for plan in plans if plan is not None)

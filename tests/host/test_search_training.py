@@ -15,19 +15,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 keras = pytest.importorskip("keras", reason="training needs the extra `tensorflow`")
 
 import lilliput  # noqa: E402
+from lilliput.exporters.tflite import write_tflite  # noqa: E402
 from lilliput.labelled import Labelled  # noqa: E402
-from lilliput.search.keras_network import keras_network  # noqa: E402
-from lilliput.search.quantized import QuantizedNetwork, folded, load_folded  # noqa: E402
+from lilliput.litert import Session  # noqa: E402
+from lilliput.search.depthwise import depthwise  # noqa: E402
+from lilliput.search.float_graph import float_graph  # noqa: E402
+from lilliput.search.quantized import QuantizedNetwork  # noqa: E402
 from lilliput.search.space import Architecture, Block, Space, Stage  # noqa: E402
+from lilliput.search.subnetwork import (  # noqa: E402
+    accuracy_of,
+    averages_of,
+    folded,
+    logits_of,
+    part_of,
+)
 from lilliput.search.supernet import (  # noqa: E402
     SuperNetwork,
-    accuracy_of,
     code_of,
     codes_for,
     frame_of,
-    load_into,
-    logits_of,
-    part_of,
     sorted_by_importance,
 )
 from lilliput.search.training import (  # noqa: E402
@@ -92,13 +98,39 @@ def test_a_part_alone_computes_what_it_does_in_the_super_network(supernet: Super
     for index, architecture in enumerate(architectures()):
         network = SPACE.network(architecture)
         part = part_of(weights, frame, codes[index], network)
-        alone, averages = logits_of(part, network, images)
+        averages, alone = averages_of(part, network, images)
         np.testing.assert_allclose(alone, wanted[:, index], atol=1e-4)
-        model = keras_network(network)
-        load_into(model, part, averages)
-        found = keras.ops.convert_to_numpy(model(images, training=False))
+        weights_folded = folded(part, averages)
+        np.testing.assert_allclose(logits_of(weights_folded, network, images), alone, atol=1e-4)
+        session = Session(write_tflite(float_graph(network, weights_folded)), reference=False)
+        found = np.concatenate([session.run([image[None]])[0] for image in images])
         np.testing.assert_allclose(found, alone, atol=1e-4)
         assert np.abs(alone).max() > 0.1
+
+
+@pytest.mark.parametrize(("image", "size", "stride"), [(7, 7, 1), (8, 5, 2), (5, 7, 1), (7, 7, 2)])
+def test_depthwise_gradients_are_those_of_the_plain_operation(
+    image: int, size: int, stride: int
+) -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("other backends compute the plain operation")
+    import tensorflow as tf
+
+    dice = np.random.default_rng(image)
+    x = tf.constant(dice.normal(size=(4, image, image, 6)), tf.float32)
+    kernel = tf.Variable(dice.normal(size=(size, size, 6, 1)).astype(np.float32))
+    found = []
+    for convolve in (
+        lambda: depthwise(x, kernel, stride),
+        lambda: keras.ops.depthwise_conv(x, kernel, stride, "same", "channels_last"),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = convolve()
+            loss = tf.reduce_sum(y * y * 0.1 + y)
+        found.append([y, *tape.gradient(loss, [x, kernel])])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_sorting_channels_changes_no_answer_of_the_largest(supernet: SuperNetwork) -> None:
@@ -177,8 +209,8 @@ def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None
         augment=2.0,
     )  # fmt: skip
     images = floats(TEST.samples)
-    _, averages = logits_of(part, network, floats(TRAINING.samples))
-    wanted, _ = logits_of(part, network, images, averages)
+    averages, _ = averages_of(part, network, floats(TRAINING.samples))
+    wanted = logits_of(folded(part, averages), network, images)
     model = QuantizedNetwork(network, folded(part, averages))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), wanted, atol=1e-3)
     model.calibrate(floats(TRAINING.samples))
@@ -187,11 +219,9 @@ def test_a_network_is_trained_quantised_and_runs_in_int8(tmp_path: Path) -> None
     gentle = replace(SCHEDULE, epochs=1, rate=0.002)
     weights = train(model, TRAINING, gentle, None, tmp_path / "quantized.npz", seed=1)
     assert any(np.any(weights[name] != value) for name, value in folded(part, averages).items())
-    plain = keras_network(network, folded=True)
-    load_folded(plain, weights)
     converted = lilliput.convert(
-        plain, calibrate=floats(TRAINING.samples[:64]), input_range=(0.0, 1.0),
-        equalize=False, bias_correction=False,
+        float_graph(network, weights), calibrate=floats(TRAINING.samples[:64]),
+        input_range=(0.0, 1.0), equalize=False, bias_correction=False,
     )  # fmt: skip
     expected = keras.ops.convert_to_numpy(model(images)).argmax(axis=1)
     with lilliput.load(converted.data) as loaded:

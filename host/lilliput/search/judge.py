@@ -21,7 +21,8 @@ class Judge:
     labels: np.ndarray
 
     def __call__(self, architecture: Architecture) -> float:
-        from .supernet import accuracy_of, code_of, frame_of, part_of
+        from .subnetwork import accuracy_of, part_of
+        from .supernet import code_of, frame_of
         from .training import floats
 
         network = self.space.network(architecture)

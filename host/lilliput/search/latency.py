@@ -19,9 +19,10 @@ import numpy as np
 from ..planner.dataflow import dataflow
 from ..planner.flash import kernel_calls
 from ..planner.plan import Plan
-from ..program import Program, Step
+from ..program import Step
 
 EXECUTOR = "executor"
+_PIXELS_AT_ONCE = 48  # of a convolution with Helium
 _EMULATED = {"cortex-m0plus": "cortex-m0", "rv32imc": "rv32"}
 """The core that is emulated for one that a board profile names."""
 
@@ -38,29 +39,60 @@ def step_group(step: Step) -> str:
     )
 
 
-def step_features(program: Program, step: Step, calls: int) -> np.ndarray:
-    """What a step's instructions are a sum of, float64[9]: calls; pixels; outputs a call; outputs;
-    multiply-accumulates; those of the pixels and of the channels that do not fill a block of four;
-    output and input elements of calls and maps. `calls`: of its kernel in one inference."""
+def step_features(plan: Plan, step: Step, calls: int) -> np.ndarray:
+    """What a step's instructions are a sum of, float64[20]. calls: of its kernel in an inference.
+
+    A call computes its pixels in runs: all at once, or row by row where outputs take the place of
+    inputs. Kernels take pixels, taps and channels in blocks, so what does not fill one counts too.
+    """
+    program = plan.program
     output = program.tensors[step.output]
     source = program.tensors[step.edges[0].tensor] if step.edges else output
-    pixels = output.height * output.width
-    a_call = pixels / max(calls, 1)
+    pixels, channels = output.height * output.width, output.channels
     taps = step.macs / max(output.elements, 1)
+    run = pixels / max(calls, 1)
+    if step.is_pointwise and _overwrites_input(plan, step):
+        run = min(run, output.width)
+    runs = pixels / run
+    short_runs = runs * -(-run // _PIXELS_AT_ONCE)
+    rest = int(run) % 4
+    four_channels, sixteen_taps = -(-channels // 4), -(-taps // 16)
     return np.array(
         [
             calls,
+            runs,
             pixels,
-            calls * output.channels,
-            output.elements,
             step.macs,
-            calls * (a_call % 4) * output.channels * taps,
-            pixels * output.channels * (taps % 4),
-            calls * taps * output.channels,
             source.elements,
+            short_runs * channels,
+            short_runs * channels * taps,
+            output.elements,
+            pixels * taps,
+            output.elements * (taps % 4),
+            *(runs * channels * taps * (rest == some) for some in (1, 2, 3)),
+            *(runs * channels * (rest == some) for some in (1, 2, 3)),
+            pixels * four_channels,
+            pixels * four_channels * sixteen_taps,
+            short_runs * four_channels,
+            short_runs * four_channels * sixteen_taps,
         ],
         np.float64,
     )
+
+
+def _overwrites_input(plan: Plan, step: Step) -> bool:
+    source, output = step.edges[0].tensor, step.output
+    if plan.program.tensors[source].is_source:
+        return False
+    (begin, end), (out_begin, out_end) = (_place(plan, index) for index in (source, output))
+    return begin < out_end and out_begin < end
+
+
+def _place(plan: Plan, index: int) -> tuple[int, int]:
+    """Where a map begins and ends in the arena."""
+    tensor = plan.program.tensors[index]
+    rows = plan.ring_rows[index] or tensor.height
+    return plan.offsets[index], plan.offsets[index] + rows * tensor.width * tensor.channels
 
 
 def executor_features(plan: Plan, calls: tuple[int, ...]) -> np.ndarray:
@@ -92,7 +124,7 @@ class LatencyModel:
         total = self._sum(EXECUTOR, executor_features(plan, calls))
         for step, count in zip(plan.program.steps, calls, strict=True):
             if step.kind != "INPUT":
-                total += self._sum(step_group(step), step_features(plan.program, step, count))
+                total += self._sum(step_group(step), step_features(plan, step, count))
         return total
 
     def _sum(self, group: str, features: np.ndarray) -> float:

@@ -22,18 +22,19 @@ from ..labelled import Labelled
 from .budget import Accountant, Budget
 from .dataset import Dataset
 from .evolution import Candidate, Evolved, Settings, evolve
+from .float_graph import float_graph
 from .judge import Judge
-from .keras_network import keras_network
 from .network import Network
 from .parallel import Map
-from .quantized import QuantizedNetwork, folded, load_folded
+from .quantized import QuantizedNetwork
 from .space import Space, pairs
 from .spaces import SpaceScore, rank_spaces
-from .supernet import code_of, frame_of, logits_of, part_of
+from .subnetwork import averages_of, folded, logits_of, part_of
+from .supernet import code_of, frame_of
 from .training import (
     Schedule,
     floats,
-    make_repeatable,
+    prepare_backend,
     train,
     train_network,
     train_supernet,
@@ -133,7 +134,7 @@ def search(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, data, base, budget, options, spaces)
-    make_repeatable(options.seed)
+    prepare_backend(options.seed)
     use_all_devices()
     ranked = _ranked(spaces or pairs(base), budget, options, folder, over, progress)
     searched = [
@@ -287,18 +288,18 @@ def finish(
         progress=lambda done, total: progress("train the network", done, total),
     )  # fmt: skip
     calibration = floats(data.training.samples[: 4 * options.calibrating])
-    _, averages = logits_of(part, network, calibration)
-    float_accuracy = _float_accuracy(network, part, averages, data.test)
-    model = QuantizedNetwork(network, folded(part, averages))
+    averages, _ = averages_of(part, network, calibration)
+    start = folded(part, averages)
+    logits = logits_of(start, network, floats(data.test.samples))
+    float_accuracy = float(np.mean(logits.argmax(axis=1) == data.test.classes))
+    model = QuantizedNetwork(network, start)
     model.calibrate(calibration)
     weights = train(
         model, known, options.tuned, None, folder / f"tuned-{name}.npz", seed=options.seed,
         progress=lambda done, total: progress("fine-tune in int8", done, total),
     )  # fmt: skip
-    plain = keras_network(network, folded=True)
-    load_folded(plain, weights)
     conversion = convert(
-        plain,
+        float_graph(network, weights),
         calibrate=calibration[: options.calibrating],
         sram=sram,
         room=room,
@@ -320,15 +321,6 @@ def int8_accuracy(model: bytes, test: Labelled) -> float:
         for image, label in zip(test.samples, test.classes, strict=True):
             loaded.infer(image, out=scores)
             right += int(np.frombuffer(scores, np.int8).argmax()) == label
-    return right / len(test)
-
-
-def _float_accuracy(network: Network, part: Any, averages: Any, test: Labelled) -> float:
-    right = 0
-    for begin in range(0, len(test), 250):
-        images = floats(test.samples[begin : begin + 250])
-        logits, _ = logits_of(part, network, images, averages)
-        right += int(np.sum(logits.argmax(axis=1) == test.classes[begin : begin + 250]))
     return right / len(test)
 
 

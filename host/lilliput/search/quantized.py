@@ -12,33 +12,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from .keras_network import BATCH_NORM_EPSILON
+from .depthwise import depthwise
 from .named_weights import NamedWeights, Weights, cross_entropy
 from .network import Network
-from .supernet import Averages
 
 Ranges = dict[str, tuple[float, float]]
 _TAIL = 0.01  # percent of a map's values that may lie outside its range, at each end
 _LEVELS = 255
-
-
-def folded(part: Weights, averages: Averages) -> dict[str, np.ndarray]:
-    """Kernels and biases ("_bias" behind the layer's name) that compute what a network's layers
-    and batch normalisations do."""
-    made = {"scores": part["scores"], "scores_bias": part["scores_bias"]}
-    for name, (mean, variance) in averages.items():
-        scale = part[f"{name}_gamma"] / np.sqrt(variance + BATCH_NORM_EPSILON)
-        along = scale[:, None] if name.endswith("_depthwise") else scale
-        made[name] = (part[name] * along).astype(np.float32)
-        made[f"{name}_bias"] = (part[f"{name}_beta"] - mean * scale).astype(np.float32)
-    return made
-
-
-def load_folded(model: Any, weights: Weights) -> None:
-    """Sets the weights of a folded `keras_network`."""
-    for layer in model.layers:
-        if layer.name in weights:
-            layer.set_weights([weights[layer.name], weights[f"{layer.name}_bias"]])
 
 
 class QuantizedNetwork(NamedWeights):
@@ -113,8 +93,11 @@ class QuantizedNetwork(NamedWeights):
         named, network = self.named, self.network
 
         def convolved(x: Any, name: str, stride: int = 1) -> Any:
-            convolve = ops.depthwise_conv if name.endswith("_depthwise") else ops.conv
-            x = convolve(x, self._kernel(name), stride, "same", "channels_last")
+            kernel = self._kernel(name)
+            if name.endswith("_depthwise"):
+                x = depthwise(x, kernel, stride)
+            else:
+                x = ops.conv(x, kernel, stride, "same", "channels_last")
             x = x + named[f"{name}_bias"]
             return seen(x if name.endswith("_project") else ops.relu6(x), name)
 

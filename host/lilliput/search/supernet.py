@@ -8,20 +8,19 @@ function serves all architectures, on any backend of Keras.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from .keras_network import BATCH_NORM_EPSILON
+from .batch_normalization import normalized_by_batch
+from .depthwise import depthwise
 from .named_weights import NamedWeights, Weights, cross_entropy
 from .network import BlockShape, Network
 from .space import Architecture, Space
 
-Averages = Mapping[str, tuple[np.ndarray, np.ndarray]]
-"""Mean and variance of each channel before a batch normalisation, by its layer's name."""
 _PER_BLOCK = 5  # numbers of a code: see `encode`
 
 
@@ -116,20 +115,20 @@ class SuperNetwork(NamedWeights):
         y = x
         if block.expands:
             y = ops.conv(y, named[f"{name}_expand"], 1, "same", "channels_last")
-            y = ops.relu6(self._normed(y, f"{name}_expand")) * expanded
+            y = ops.relu6(self._normed(y, f"{name}_expand", expanded))
         kernel = named[f"{name}_depthwise"] * _centre(block.kernel, code[0])
-        y = ops.depthwise_conv(y, kernel, block.stride, "same", "channels_last")
-        y = ops.relu6(self._normed(y, f"{name}_depthwise")) * expanded
+        y = depthwise(y, kernel, block.stride)
+        y = ops.relu6(self._normed(y, f"{name}_depthwise", expanded))
         y = ops.conv(y, named[f"{name}_project"], 1, "same", "channels_last")
-        y = self._normed(y, f"{name}_project") * _first(block.outputs, code[2])
         if not block.adds_input:
-            return y
-        return code[3] * (y + code[4] * x) + (1.0 - code[3]) * x
+            return self._normed(y, f"{name}_project", _first(block.outputs, code[2]))
+        y = self._normed(y, f"{name}_project", _first(block.outputs, code[2]) * code[3])
+        return y + (1.0 - code[3] + code[3] * code[4]) * x
 
-    def _normed(self, x: Any, name: str) -> Any:
-        mean, variance = ops.moments(x, axes=(0, 1, 2))
-        scale = self.named[f"{name}_gamma"] * ops.rsqrt(variance + BATCH_NORM_EPSILON)
-        return x * scale + (self.named[f"{name}_beta"] - mean * scale)
+    def _normed(self, x: Any, name: str, kept: Any = 1.0) -> Any:
+        """Batch-normalised with the batch's averages; channels that are not kept become zero."""
+        scale, offset = self.named[f"{name}_gamma"] * kept, self.named[f"{name}_beta"] * kept
+        return normalized_by_batch(x, scale, offset)[0]
 
 
 def _first(size: int, count: Any) -> Any:
@@ -145,8 +144,8 @@ def _centre(size: int, kernel: Any) -> Any:
 
 
 def _variables(frame: Network) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    """Name, shape and kind of every weight: a layer's kernel has the layer's name in
-    `keras_network`, its batch normalisation's have "_gamma" and "_beta" behind."""
+    """Name, shape and kind of every weight: a layer's kernel has the layer's name, its batch
+    normalisation's have "_gamma" and "_beta" behind."""
     layers = [("stem", (3, 3, frame.channels, frame.stem), "kernel")]
     for index, block in enumerate(frame.blocks):
         name = f"block{index}"
@@ -212,98 +211,7 @@ def _permute(weights: dict[str, np.ndarray], name: str, axis: int, order: np.nda
         weights[f"{name}_{part}"] = weights[f"{name}_{part}"][order]
 
 
-def part_of(weights: Weights, frame: Network, code: np.ndarray, network: Network) -> Weights:
-    """The weights of one network, named as its own layers are; copies.
-
-    code: of the network in the frame. Its blocks are those of the frame that the code has.
-    """
-    made = {name: weights[name] for name in ("stem", "stem_gamma", "stem_beta", "scores_bias")}
-    used = [index for index in range(len(frame.blocks)) if code[index][3] > 0]
-    for number, (index, block) in enumerate(zip(used, network.blocks, strict=True)):
-        source, target = f"block{index}", f"block{number}"
-        inputs, expanded, outputs = block.inputs, block.expanded, block.outputs
-        if f"{source}_expand" in weights:
-            made[f"{target}_expand"] = weights[f"{source}_expand"][:, :, :inputs, :expanded]
-        rim = (frame.blocks[index].kernel - block.kernel) // 2
-        inside = slice(rim, rim + block.kernel)
-        made[f"{target}_depthwise"] = weights[f"{source}_depthwise"][inside, inside, :expanded]
-        made[f"{target}_project"] = weights[f"{source}_project"][:, :, :expanded, :outputs]
-        for part in ("gamma", "beta"):
-            for layer, count in (("expand", expanded), ("depthwise", expanded)):
-                if f"{source}_{layer}_{part}" in weights:
-                    full = weights[f"{source}_{layer}_{part}"]
-                    made[f"{target}_{layer}_{part}"] = full[:count]
-            made[f"{target}_project_{part}"] = weights[f"{source}_project_{part}"][:outputs]
-    made["scores"] = weights["scores"][: network.blocks[-1].outputs]
-    return {name: np.ascontiguousarray(value) for name, value in made.items()}
-
-
-def logits_of(
-    part: Weights, network: Network, images: np.ndarray, averages: Averages | None = None
-) -> tuple[np.ndarray, Averages]:
-    """Logits float32[n, classes] of a network with these weights, and the averages that its batch
-    normalisations used: the given ones, or else those of these images."""
-    used: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def normed(x: Any, name: str) -> Any:
-        if averages is None:
-            mean, variance = ops.moments(x, axes=(0, 1, 2))
-        else:
-            mean, variance = averages[name]
-        used[name] = ops.convert_to_numpy(mean), ops.convert_to_numpy(variance)
-        scale = part[f"{name}_gamma"] / np.sqrt(used[name][1] + BATCH_NORM_EPSILON)
-        return x * scale + (part[f"{name}_beta"] - used[name][0] * scale)
-
-    def convolved(x: Any, name: str, stride: int = 1) -> Any:
-        return normed(ops.conv(x, part[name], stride, "same", "channels_last"), name)
-
-    x = ops.relu6(convolved(ops.convert_to_tensor(images), "stem", network.stem_stride))
-    for number, block in enumerate(network.blocks):
-        name, before = f"block{number}", x
-        if block.expands:
-            x = ops.relu6(convolved(x, f"{name}_expand"))
-        kernel = part[f"{name}_depthwise"]
-        x = ops.depthwise_conv(x, kernel, block.stride, "same", "channels_last")
-        x = convolved(ops.relu6(normed(x, f"{name}_depthwise")), f"{name}_project")
-        x = x + before if block.adds_input else x
-    mean = ops.mean(x, axis=(1, 2))
-    return ops.convert_to_numpy(ops.matmul(mean, part["scores"]) + part["scores_bias"]), used
-
-
-def load_into(model: Any, part: Weights, averages: Averages) -> None:
-    """Sets the weights of a `keras_network`, and its batch normalisations' averages."""
-    for layer in model.layers:
-        name = layer.name
-        if name == "scores":
-            layer.set_weights([part["scores"], part["scores_bias"]])
-        elif name.endswith("_norm"):
-            layer_name = name.removesuffix("_norm")
-            scale = [part[f"{layer_name}_gamma"], part[f"{layer_name}_beta"]]
-            layer.set_weights([*scale, *averages[layer_name]])
-        elif name in part:
-            layer.set_weights([part[name]])
-
-
 def codes_for(batch: int, codes: Sequence[np.ndarray]) -> np.ndarray:
     """Codes as the super-network takes them, without copies: float32[batch, n, blocks, 5]."""
     stacked = np.stack(codes)
     return np.broadcast_to(stacked, (batch, *stacked.shape))
-
-
-def accuracy_of(
-    part: Weights,
-    network: Network,
-    calibration: np.ndarray,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    batch: int = 250,
-) -> float:
-    """The share of images that a network with these weights names right, when its batch
-    normalisations have the averages of the calibration images. All images float32."""
-    _, averages = logits_of(part, network, calibration)
-    right = 0
-    for begin in range(0, len(images), batch):
-        logits, _ = logits_of(part, network, images[begin : begin + batch], averages)
-        right += int(np.sum(logits.argmax(axis=1) == labels[begin : begin + batch]))
-    return right / len(images)

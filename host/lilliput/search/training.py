@@ -45,7 +45,7 @@ class Schedule:
     cosine. shift: pixels that training images are moved by at most; flip: mirror half of them."""
 
     epochs: int
-    batch: int = 128
+    batch: int = 64
     rate: float = 0.1
     shift: int = 1
     flip: bool = True
@@ -60,13 +60,15 @@ def floats(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(255)
 
 
-def make_repeatable(seed: int) -> None:
+def prepare_backend(seed: int) -> None:
     """Seeds Keras, and has TensorFlow compute the same bits each time."""
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
+        # Rewriting the graph of a step takes seconds, and none of its steps gets faster.
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def use_all_devices() -> None:
@@ -77,16 +79,12 @@ def use_all_devices() -> None:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 
 
-class Batches(keras.utils.PyDataset):
+class Batches:
     """One epoch's batches: {"image", "codes"} and labels; without `draw`, images and labels."""
 
     def __init__(self, data: Labelled, schedule: Schedule, draw: Draw | None, seed: str) -> None:
-        super().__init__()
         self.data, self.schedule, self.draw, self.seed = data, schedule, draw, seed
         self.order = self._generator("order").permutation(len(data))
-
-    def __len__(self) -> int:
-        return max(1, len(self.data) // self.schedule.batch)
 
     def __getitem__(self, index: int) -> Any:
         batch = self.schedule.batch
@@ -130,27 +128,30 @@ def train(
     returns the weights. progress: called with batches done and in all."""
     steps = max(1, len(data) // schedule.batch)
     total = schedule.epochs * steps
-    _compile(model, schedule, total)
+    rate_at = _compile(model, schedule, total)
     done = _restore(model, file)
     for epoch in range(done, schedule.epochs):
         batches = Batches(data, schedule, draw, f"{seed} {file.stem} {epoch}")
-        first = epoch * steps
-        callback = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs, first=first: progress(first + batch + 1, total)
-        )
-        model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[callback])
+        # Not `fit`: TensorFlow's datasets may wait five seconds at the end of each.
+        for index in range(steps):
+            step = epoch * steps + index
+            model.optimizer.learning_rate = rate_at(step)
+            model.train_on_batch(*batches[index])
+            progress(step + 1, total)
         _save(model, file, epoch + 1)
     return model.numpy_weights()
 
 
-def _compile(model: NamedWeights, schedule: Schedule, steps: int) -> None:
+def _compile(model: NamedWeights, schedule: Schedule, steps: int) -> Callable[[int], float]:
+    """Returns the learning rate at each step. The optimizer has a number, not the schedule, which
+    it would trace again for every weight."""
     warm_up = max(1, round(_WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         schedule.rate / 10, max(1, steps - warm_up), warmup_target=schedule.rate,
         warmup_steps=warm_up,
     )  # fmt: skip
     optimizer = keras.optimizers.SGD(
-        rate,
+        schedule.rate,
         momentum=_MOMENTUM,
         nesterov=True,
         weight_decay=_WEIGHT_DECAY,
@@ -160,6 +161,7 @@ def _compile(model: NamedWeights, schedule: Schedule, steps: int) -> None:
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(optimizer, jit_compile=jit)
     optimizer.build(model.trainable_variables)
+    return lambda step: float(ops.convert_to_numpy(rate(step)))
 
 
 def _save(model: NamedWeights, file: Path, epochs: int) -> None:
