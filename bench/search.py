@@ -1,11 +1,12 @@
 """What searching for a board is worth, on Fashion-MNIST: writes docs/benchmarks_search.md.
 
-python bench/search.py [--folder build/search] [--images 20000] [--effort 1] [--budget 16] ...
+python bench/search.py [--folder build/search] [--images 10000] [--effort 0.2] [--budget 16] ...
 
 For each budget: the search; (a) the best of MobileNetV2 at many widths and resolutions; (b) random
 networks of the same space, each trained to the end, for as long as the search took; (c) the search
 with the operator-by-operator planner. And, over six spaces, whether stage one ranks them as the
-accuracies of their networks do. All of it goes on where it was when started again.
+accuracies of their networks do. All of it goes on where it was when started again; to have
+something computed again, remove its file from bench/search_results.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from lilliput.search.spaces import SpaceScore, rank_spaces
 from lilliput.search.training import prepare_backend
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "bench" / "search_results"
 DOCUMENT = REPOSITORY / "docs" / "benchmarks_search.md"
 BUDGETS = {8: 64, 16: 128, 32: 256}
 """KB of flash for KB of arena."""
@@ -124,13 +126,15 @@ class Kept:
 
 
 class Experiment:
-    """All runs; `folder` keeps them."""
+    """All runs. folder: of what is unfinished, and of networks. kept: results."""
 
-    def __init__(self, data: Dataset, options: Options, folder: Path, spaces: list[Space]) -> None:
-        self.data, self.options, self.folder, self.spaces = data, options, folder, spaces
+    def __init__(
+        self, data: Dataset, options: Options, folder: Path, kept: Kept, spaces: list[Space]
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data, self.options, self.spaces = data, options, spaces
+        self.folder, self.kept = folder, kept
         self.base = space_for(28, 1, 10)
-        self.kept = Kept(folder / "results")
-        self.kept.folder.mkdir(parents=True, exist_ok=True)
 
     def budget(self, kilobytes: int, schedule: PlanSchedule = PlanSchedule.STREAMED) -> Budget:
         return Budget(kilobytes << 10, BUDGETS[kilobytes] << 10, schedule=schedule)
@@ -312,12 +316,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "search")
-    parser.add_argument("--images", type=int, default=20_000, help="to train with")
-    parser.add_argument("--effort", type=float, default=1.0, help="times the usual epochs")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="what was computed: part of the repository"
+    )
+    parser.add_argument("--images", type=int, default=10_000, help="to train with")
+    parser.add_argument("--effort", type=float, default=0.2, help="times the usual epochs")
     parser.add_argument("--budget", type=int, action="append", choices=BUDGETS)
-    parser.add_argument("--population", type=int, default=100)
-    parser.add_argument("--generations", type=int, default=30)
-    parser.add_argument("--samples", type=int, default=40, help="of each space in stage one")
+    parser.add_argument("--population", type=int, default=40)
+    parser.add_argument("--generations", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=24, help="of each space in stage one")
     parser.add_argument("--image", type=int, action="append", help="resolutions (default: 10)")
     parser.add_argument(
         "--part", action="append", choices=(*PARTS, CORRELATION),
@@ -335,7 +342,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evolution=Settings(population=given.population, generations=given.generations),
     )
     spaces = pairs(space_for(28, 1, 10), given.image or NATIVE, MULTIPLIERS)
-    experiment = Experiment(fashion(given.images), options, given.folder, spaces)
+    kept = Kept(given.results)
+    given.results.mkdir(exist_ok=True)
+    if kept.get("settings", lambda: _told(given)) != _told(given):
+        sys.exit(f"error: {given.results} has results of other settings: say --results, or these")
+    experiment = Experiment(fashion(given.images), options, given.folder, kept, spaces)
     budgets = given.budget or list(BUDGETS)
     if given.part:
         for kilobytes in budgets:
