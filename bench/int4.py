@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import lilliput
 from lilliput.conversion import Conversion, read_graph
+from lilliput.execution import answers
 from lilliput.graph import INT4_STEP, Graph
 from lilliput.quantize import Int4Options
 
@@ -111,7 +112,7 @@ def fashion_mnist_accuracy(progress: Progress) -> str:
             input_range=(0.0, 1.0),
             int4=None if loss is None else Int4Options(max_loss=loss, labels=labels),
         )
-        found = _answers(conversion, test_images)
+        found = answers(conversion.data, test_images)
         name = "int8" if loss is None else f"int4, may lose {loss:.1%}"
         accuracy = float(np.mean(found == test_classes))
         rows.append([name, _layers(conversion), f"{len(conversion.data):,}", f"{accuracy:.2%}"])
@@ -132,10 +133,10 @@ def agreement(models: Path, progress: Progress) -> str:
         chosen = photographs(CROPS, height, width, names=CHOSEN_ON)
         judged = photographs(CROPS, height, width, seed=1, names=JUDGED_ON)
         int8 = lilliput.convert(path)
-        expected = _answers(int8, judged)
+        expected = answers(int8.data, judged)
         for loss in (0.01, 1.0):
             int4 = lilliput.convert(path, calibrate=chosen, int4=Int4Options(max_loss=loss))
-            same = float(np.mean(_answers(int4, judged) == expected))
+            same = float(np.mean(answers(int4.data, judged) == expected))
             sizes = f"{len(int8.data):,} to {len(int4.data):,}"
             rows.append(
                 [f"`{name}`, may change {loss:.0%}", _layers(int4), sizes, f"{same:.1%}",
@@ -144,17 +145,6 @@ def agreement(models: Path, progress: Progress) -> str:
         progress.advance(task)
     heading = ["model", "layers in int4", "file bytes", "same answer", 'answers "person" (int8)']
     return table(heading, rows)
-
-
-def _answers(conversion: Conversion, images: np.ndarray) -> np.ndarray:
-    """The class of each image, uint8, by the C core."""
-    with lilliput.load(conversion.data) as model:
-        out = model.output.buffer()
-        found = []
-        for image in images:
-            model.infer(image, out=out)
-            found.append(int(np.argmax(np.frombuffer(out, np.int8))))
-    return np.array(found)
 
 
 def _layers(conversion: Conversion) -> str:

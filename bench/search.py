@@ -34,9 +34,9 @@ from lilliput.search.dataset import Dataset
 from lilliput.search.evolution import Settings
 from lilliput.search.network import BlockShape, Network, rounded
 from lilliput.search.parallel import workers
-from lilliput.search.pipeline import Options, finish, search
+from lilliput.search.pipeline import Options, finish, ranked_spaces, search
 from lilliput.search.space import MULTIPLIERS, Space, pairs, resolutions, space_for
-from lilliput.search.spaces import SpaceScore, rank_spaces
+from lilliput.search.spaces import SpaceScore
 from lilliput.search.training import prepare_backend
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -152,11 +152,9 @@ class Experiment:
 
     def searched(self, kilobytes: int, schedule: PlanSchedule) -> Found:
         """The search, and (c) with another planner. Its time is that of all its runs."""
-        name = f"{kilobytes} {schedule.value}"
-        folder = self.folder / name.replace(" ", "-")
+        folder = self.folder_of(kilobytes, schedule)
 
         def make() -> dict[str, Any]:
-            folder.mkdir(exist_ok=True)
             clock = _Clock(folder / "seconds")
             with workers() as over:
                 outcome = search(
@@ -178,7 +176,13 @@ class Experiment:
                 )
             )  # fmt: skip
 
-        return Found(**self.kept.get(name, make))
+        return Found(**self.kept.get(folder.name, make))
+
+    def folder_of(self, kilobytes: int, schedule: PlanSchedule) -> Path:
+        """Where a search keeps what it finds."""
+        folder = self.folder / f"{kilobytes}-{schedule.value}"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def add_to_zoo(self, kilobytes: int, arguments: Sequence[str]) -> None:
         """Puts the searched network of a budget into the package."""
@@ -190,8 +194,8 @@ class Experiment:
             found.accuracy,
             f"python bench/search.py {' '.join(arguments)}",
         )
-        model = self.folder / f"{kilobytes}-{PlanSchedule.STREAMED.value}" / "network.lil"
-        zoo.add(made, model.read_bytes())
+        folder = self.folder_of(kilobytes, PlanSchedule.STREAMED)
+        zoo.add(made, (folder / "network.lil").read_bytes())
 
     def trained(self, name: str, network: Network, what: str) -> Found:
         """One network trained to the end from nothing."""
@@ -254,21 +258,9 @@ class Experiment:
                 yield network
 
     def ranked(self, kilobytes: int) -> list[SpaceScore]:
-        """Stage one's scores, best first."""
-
-        def make() -> list[dict[str, Any]]:
-            scores = rank_spaces(
-                self.spaces, self.budget(kilobytes), samples=self.options.samples,
-                seed=self.options.seed,
-            )  # fmt: skip
-            return [
-                {"space": s.space.as_json(), "macs": s.macs, "samples": s.samples} for s in scores
-            ]
-
-        return [
-            SpaceScore(Space.from_json(s["space"]), tuple(s["macs"]), s["samples"])
-            for s in self.kept.get(f"{kilobytes} spaces", make)
-        ]
+        """Stage one's scores in the search, best first."""
+        folder = self.folder_of(kilobytes, PlanSchedule.STREAMED)
+        return ranked_spaces(self.spaces, self.budget(kilobytes), self.options, folder)
 
     def correlation(self, kilobytes: int) -> tuple[float, list[tuple[str, float, float]]]:
         """Spearman's between stage one's ranks of six spaces and the mean accuracies of random
@@ -379,7 +371,8 @@ the best network alone. Written by `bench/search.py {_told(given)}`.
 
 def _told(given: argparse.Namespace) -> str:
     names = ("images", "effort", "population", "generations", "samples")
-    return " ".join(f"--{name} {getattr(given, name):g}" for name in names)
+    told = [f"--{name} {getattr(given, name):g}" for name in names]
+    return " ".join([*told, *(f"--image {size}" for size in given.image or ())])
 
 
 def _rows(experiment: Experiment, kilobytes: int) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -105,6 +105,19 @@ def run_on_host(data: bytes, inputs: Sequence[np.ndarray]) -> Inference:
             for value, port in zip(several, model.outputs, strict=True)
         ]
         return Inference(outputs, milliseconds, model.arena_bytes)
+
+
+def answers(data: bytes, images: Iterable[np.ndarray]) -> np.ndarray:
+    """The class with the highest int8 score for each image, int64[n], in this process."""
+    from . import runtime
+
+    found = []
+    with runtime.load(data) as model:
+        scores = model.output.buffer()
+        for image in images:
+            model.infer(image, out=scores)
+            found.append(int(np.frombuffer(scores, np.int8).argmax()))
+    return np.array(found, np.int64)
 
 
 def run_on_unix(data: bytes, inputs: Sequence[np.ndarray]) -> Inference:

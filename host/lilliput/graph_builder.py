@@ -54,9 +54,7 @@ class GraphBuilder:
         """weights: [outputs, height, width, inputs], of a depthwise convolution [1, height, width,
         channels]; bias: one an output."""
         _, height, width, _ = self.tensors[source].shape
-        operands = (
-            source, self.constant(f"{name}/weights", weights), self.constant(f"{name}/bias", bias),
-        )  # fmt: skip
+        operands = self._operands(source, name, weights, bias)
         shape = (1, -(-height // stride), -(-width // stride), len(bias))
         how = Convolution("same", (stride, stride), (1, 1), activation)
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
@@ -73,9 +71,7 @@ class GraphBuilder:
 
     def fully_connected(self, source: int, name: str, weights: np.ndarray, bias: np.ndarray) -> int:
         """weights: [outputs, inputs]."""
-        operands = (
-            source, self.constant(f"{name}/weights", weights), self.constant(f"{name}/bias", bias),
-        )  # fmt: skip
+        operands = self._operands(source, name, weights, bias)
         return self.operator("FULLY_CONNECTED", name, operands, (1, len(bias)), Activation())
 
     def graph(self, name: str, inputs: Sequence[int], outputs: Sequence[int]) -> Graph:
@@ -83,3 +79,9 @@ class GraphBuilder:
         return Graph(
             tuple(self.tensors), tuple(self.operators), tuple(inputs), tuple(outputs), name
         )
+
+    def _operands(
+        self, source: int, name: str, weights: np.ndarray, bias: np.ndarray
+    ) -> tuple[int, int, int]:
+        stored = self.constant(f"{name}/weights", weights)
+        return source, stored, self.constant(f"{name}/bias", bias)

@@ -14,6 +14,7 @@ import pytest
 from fashion_mnist import DatasetUnavailable, fashion_mnist, scaled, trained_network
 
 import lilliput
+from lilliput.execution import answers
 from lilliput.quantize import Int4Options
 
 TRAINING_SECONDS = 240  # of processors
@@ -87,10 +88,4 @@ def converted(trained: Trained, int4: Int4Options | None = None) -> lilliput.Con
 
 def accuracy_of(data: bytes, trained: Trained) -> float:
     """Of a `.lil` in the C core, on the test images."""
-    correct = 0
-    with lilliput.load(data) as model:
-        out = model.output.buffer()
-        for image, label in zip(trained.images, trained.labels, strict=True):
-            model.infer(image, out=out)
-            correct += int(np.argmax(np.frombuffer(out, np.int8)) == label)
-    return correct / len(trained.images)
+    return float(np.mean(answers(data, trained.images) == trained.labels))

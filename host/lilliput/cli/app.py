@@ -594,6 +594,20 @@ def _add_search(commands: Commands) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _add_zoo(commands: Commands) -> None:
+    command = commands.add_parser(
+        "zoo",
+        help="list and write networks that come with Lilliput",
+        description="Lists small networks that were searched and trained with Lilliput. With a "
+        "name, shows one and the command that made it, and writes it to a file.",
+    )
+    command.add_argument("name", metavar="NAME", nargs="?", help="such as fashion-mnist-16k")
+    command.add_argument(
+        "-o", "--output", metavar="FILE.lil", type=Path, help="write the network there"
+    )
+    command.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
 def _add_board(command: Parser) -> None:
     command.add_argument(
         "--board",
@@ -610,20 +624,6 @@ def _add_port(command: argparse._ActionsContainer) -> None:
         metavar="P",
         help="the board's serial port, such as /dev/ttyACM0 (default: the only board connected)",
     )
-
-
-def _add_zoo(commands: Commands) -> None:
-    command = commands.add_parser(
-        "zoo",
-        help="list and write networks that come with Lilliput",
-        description="Lists small networks that were searched and trained with Lilliput. With a "
-        "name, shows one and the command that made it, and writes it to a file.",
-    )
-    command.add_argument("name", metavar="NAME", nargs="?", help="such as fashion-mnist-16k")
-    command.add_argument(
-        "-o", "--output", metavar="FILE.lil", type=Path, help="write the network there"
-    )
-    command.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import keras
@@ -52,7 +51,6 @@ def _by_channel(x: Any) -> Any:
     return ops.transpose(ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])), (2, 1, 0))
 
 
-@lru_cache(maxsize=64)
 def _taps(height: int, width: int, size: int, stride: int) -> np.ndarray:
     """1 where a tap of the window takes an input pixel to an output pixel: float32[size * size,
     input pixels * output pixels]."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..boards.memory import Room
 from ..conversion import Conversion, convert, write_atomically
+from ..execution import answers
 from ..labelled import Labelled
 from .budget import Accountant, Budget
 from .dataset import Dataset
@@ -136,7 +137,7 @@ def search(
     _claim(folder, data, base, budget, options, spaces)
     prepare_backend(options.seed)
     use_all_devices()
-    ranked = _ranked(spaces or pairs(base), budget, options, folder, over, progress)
+    ranked = ranked_spaces(spaces or pairs(base), budget, options, folder, over, progress)
     searched = [
         _search_space(score.space, data, budget, options, folder, over, progress)
         for score in ranked[: options.spaces]
@@ -176,14 +177,15 @@ def _claim(
         )
 
 
-def _ranked(
+def ranked_spaces(
     spaces: list[Space],
     budget: Budget,
     options: Options,
     folder: Path,
-    over: Map,
-    progress: Progress,
+    over: Map = map,
+    progress: Progress = lambda stage, done, total: None,
 ) -> list[SpaceScore]:
+    """Stage one: the spaces, best first; from the folder where it has them already."""
     file = folder / "spaces.json"
     if file.is_file():
         return [
@@ -308,20 +310,8 @@ def finish(
         equalize=False,
         bias_correction=False,
     )
-    return float_accuracy, int8_accuracy(conversion.data, data.test), conversion
-
-
-def int8_accuracy(model: bytes, test: Labelled) -> float:
-    """The share of images that a `.lil` names right, in the C core."""
-    import lilliput
-
-    right = 0
-    with lilliput.load(model) as loaded:
-        scores = loaded.output.buffer()
-        for image, label in zip(test.samples, test.classes, strict=True):
-            loaded.infer(image, out=scores)
-            right += int(np.frombuffer(scores, np.int8).argmax()) == label
-    return right / len(test)
+    found = answers(conversion.data, data.test.samples)
+    return float_accuracy, float(np.mean(found == data.test.classes)), conversion
 
 
 def _joined(one: Labelled, other: Labelled) -> Labelled:

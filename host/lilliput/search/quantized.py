@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from .depthwise import depthwise
+from .forward import Seen, convolved, logits
 from .named_weights import NamedWeights, Weights, cross_entropy
 from .network import Network
 
@@ -89,24 +89,9 @@ class QuantizedNetwork(NamedWeights):
         rounded = ops.clip(ops.round(kernel / scale), -127, 127) * scale
         return kernel + ops.stop_gradient(rounded - kernel)
 
-    def _logits(self, image: Any, seen: Any) -> Any:
-        named, network = self.named, self.network
+    def _logits(self, image: Any, seen: Seen) -> Any:
+        def layer(x: Any, name: str, stride: int) -> Any:
+            return convolved(x, self._kernel(name), name, stride) + self.named[f"{name}_bias"]
 
-        def convolved(x: Any, name: str, stride: int = 1) -> Any:
-            kernel = self._kernel(name)
-            if name.endswith("_depthwise"):
-                x = depthwise(x, kernel, stride)
-            else:
-                x = ops.conv(x, kernel, stride, "same", "channels_last")
-            x = x + named[f"{name}_bias"]
-            return seen(x if name.endswith("_project") else ops.relu6(x), name)
-
-        x = convolved(seen(ops.convert_to_tensor(image), "image"), "stem", network.stem_stride)
-        for number, block in enumerate(network.blocks):
-            name, before = f"block{number}", x
-            if block.expands:
-                x = convolved(x, f"{name}_expand")
-            x = convolved(convolved(x, f"{name}_depthwise", block.stride), f"{name}_project")
-            x = seen(x + before, f"{name}_add") if block.adds_input else x
-        mean = seen(ops.mean(x, axis=(1, 2)), "mean")
-        return ops.matmul(mean, self._kernel("scores")) + named["scores_bias"]
+        scores = self._kernel("scores"), self.named["scores_bias"]
+        return logits(self.network, image, layer, scores, seen)

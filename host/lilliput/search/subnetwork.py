@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from .batch_normalization import EPSILON, normalized_by_batch
+from .forward import convolved, logits
 from .named_weights import Weights
 from .network import Network
 
@@ -49,14 +50,15 @@ def averages_of(part: Weights, network: Network, images: np.ndarray) -> tuple[Av
     used: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     tensors = _as_tensors(part)
 
-    def convolved(x: Any, name: str, stride: int = 1) -> Any:
-        x = _convolved(x, tensors[name], name, stride)
+    def layer(x: Any, name: str, stride: int) -> Any:
+        x = convolved(x, tensors[name], name, stride)
         scale, offset = tensors[f"{name}_gamma"], tensors[f"{name}_beta"]
         x, mean, variance = normalized_by_batch(x, scale, offset)
         used[name] = ops.convert_to_numpy(mean), ops.convert_to_numpy(variance)
         return x
 
-    return used, _logits(tensors, network, images, convolved)
+    found = logits(network, images, layer, (tensors["scores"], tensors["scores_bias"]))
+    return used, ops.convert_to_numpy(found)
 
 
 def folded(part: Weights, averages: Averages) -> dict[str, np.ndarray]:
@@ -75,12 +77,14 @@ def logits_of(weights: Weights, network: Network, images: np.ndarray) -> np.ndar
     """Logits float32[n, classes] of a network with folded weights. images: float32."""
 
     tensors = _as_tensors(weights)
+    scores = tensors["scores"], tensors["scores_bias"]
 
-    def convolved(x: Any, name: str, stride: int = 1) -> Any:
-        return _convolved(x, tensors[name], name, stride) + tensors[f"{name}_bias"]
+    def layer(x: Any, name: str, stride: int) -> Any:
+        return convolved(x, tensors[name], name, stride) + tensors[f"{name}_bias"]
 
     batches = [images[begin : begin + _BATCH] for begin in range(0, len(images), _BATCH)]
-    return np.concatenate([_logits(tensors, network, batch, convolved) for batch in batches])
+    found = [logits(network, batch, layer, scores) for batch in batches]
+    return np.concatenate([ops.convert_to_numpy(each) for each in found])
 
 
 def accuracy_of(
@@ -89,31 +93,9 @@ def accuracy_of(
     """The share of images that a network with these weights names right, when its batch
     normalisations have the averages of the calibration images. All images float32."""
     averages, _ = averages_of(part, network, calibration)
-    logits = logits_of(folded(part, averages), network, images)
-    return float(np.mean(logits.argmax(axis=1) == labels))
+    found = logits_of(folded(part, averages), network, images)
+    return float(np.mean(found.argmax(axis=1) == labels))
 
 
 def _as_tensors(weights: Weights) -> dict[str, Any]:
     return {name: ops.convert_to_tensor(value) for name, value in weights.items()}
-
-
-def _convolved(x: Any, kernel: Any, name: str, stride: int) -> Any:
-    convolve = ops.depthwise_conv if name.endswith("_depthwise") else ops.conv
-    return convolve(x, kernel, stride, "same", "channels_last")
-
-
-def _logits(
-    weights: Mapping[str, Any], network: Network, images: np.ndarray, convolved: Any
-) -> np.ndarray:
-    x = ops.relu6(convolved(ops.convert_to_tensor(images), "stem", network.stem_stride))
-    for number, block in enumerate(network.blocks):
-        name, before = f"block{number}", x
-        if block.expands:
-            x = ops.relu6(convolved(x, f"{name}_expand"))
-        x = ops.relu6(convolved(x, f"{name}_depthwise", block.stride))
-        x = convolved(x, f"{name}_project")
-        x = x + before if block.adds_input else x
-    mean = ops.mean(x, axis=(1, 2))
-    return np.asarray(
-        ops.convert_to_numpy(ops.matmul(mean, weights["scores"]) + weights["scores_bias"])
-    )

@@ -128,7 +128,8 @@ def train(
     returns the weights. progress: called with batches done and in all."""
     steps = max(1, len(data) // schedule.batch)
     total = schedule.epochs * steps
-    rate_at = _compile(model, schedule, total)
+    rate_at = _rates(schedule, total)
+    _compile(model, schedule)
     done = _restore(model, file)
     for epoch in range(done, schedule.epochs):
         batches = Batches(data, schedule, draw, f"{seed} {file.stem} {epoch}")
@@ -142,14 +143,18 @@ def train(
     return model.numpy_weights()
 
 
-def _compile(model: NamedWeights, schedule: Schedule, steps: int) -> Callable[[int], float]:
-    """Returns the learning rate at each step. The optimizer has a number, not the schedule, which
-    it would trace again for every weight."""
+def _rates(schedule: Schedule, steps: int) -> Callable[[int], float]:
+    """The learning rate at each step. The optimizer is given numbers: a schedule of its own would
+    be traced again for every weight."""
     warm_up = max(1, round(_WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         schedule.rate / 10, max(1, steps - warm_up), warmup_target=schedule.rate,
         warmup_steps=warm_up,
     )  # fmt: skip
+    return lambda step: float(ops.convert_to_numpy(rate(step)))
+
+
+def _compile(model: NamedWeights, schedule: Schedule) -> None:
     optimizer = keras.optimizers.SGD(
         schedule.rate,
         momentum=_MOMENTUM,
@@ -161,7 +166,6 @@ def _compile(model: NamedWeights, schedule: Schedule, steps: int) -> Callable[[i
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     model.compile(optimizer, jit_compile=jit)
     optimizer.build(model.trainable_variables)
-    return lambda step: float(ops.convert_to_numpy(rate(step)))
 
 
 def _save(model: NamedWeights, file: Path, epochs: int) -> None:

@@ -43,12 +43,12 @@ def entries() -> list[Entry]:
 
 def entry(name: str) -> Entry:
     """The network of this name. Raises ValueError naming those that there are."""
-    names = [each.name for each in entries()]
-    if name not in names:
-        alike = difflib.get_close_matches(name, names, 1)
-        meant = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(names)}"
+    named = {each.name: each for each in entries()}
+    if name not in named:
+        alike = difflib.get_close_matches(name, named, 1)
+        meant = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(named)}"
         raise ValueError(f"the zoo has no network {name!r}: {meant}")
-    return _entry(name)
+    return named[name]
 
 
 def load(name: str) -> Model:
