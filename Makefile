@@ -66,7 +66,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: force help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-check fuzz lint format clean distclean
+.PHONY: force help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-search bench-check fuzz lint format clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -111,6 +111,9 @@ bench: setup $(STAMPS)/test ## measure plans and instructions, into docs/ and be
 	$(BIN)/python bench/benchmark.py --models $(MODELS)
 	$(BIN)/python bench/int4.py --models $(MODELS)
 	$(BIN)/python bench/training.py --models $(MODELS)
+
+bench-search: setup $(STAMPS)/test ## measure what the search is worth; hours, but for what is in bench/search_results
+	$(BIN)/python bench/search.py
 
 bench-check: setup $(STAMPS)/test ## fail when a model needs more instructions than were written down
 	$(BIN)/python bench/check.py --models $(MODELS)

@@ -362,7 +362,7 @@ Fashion-MNIST with {given.images:,} training images, effort {given.effort:g}, a 
 schedule, and of (a) and (b) the one that does best on the test images is told. Accuracy: in int8 on
 all 10,000 test images, in the C core (standard error: 0.3 points); behind, by how many points the
 searched network is better. Minutes: of one processor, for the search and all training; of (a), for
-the best network alone. Written by
+the best network alone. Written by `make bench-search`:
 `bench/search.py {_told(given)}`.
 
 | arena, flash | what | accuracy | behind | arena | flash | MACs | minutes | network |
