@@ -69,7 +69,7 @@ endif
 .PHONY: force help setup natmod natmods wheel unix emulators usermod firmware demo test test-all bench bench-search bench-check fuzz lint format clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(EXTENSION) $(RUNNER) $(STANDARD_PORT) ## install the tools into .venv and build what they run
 	@:
