@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ _COMMON = settings(
 settings.register_profile("fast", _COMMON, derandomize=True, max_examples=500)
 settings.register_profile("all", _COMMON, max_examples=10_000)
 settings.load_profile(os.environ.get("LILLIPUT_TEST_PROFILE", "fast"))
+
+# A shell that runs the tests in the background has interrupts ignored, which commands that tests
+# start, and interrupt, would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
