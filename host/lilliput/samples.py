@@ -66,7 +66,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+        raise ValueError(
+            f"{path} is no .npz file of plain arrays: write one with numpy.savez"
+        ) from error
 
 
 def takes_images(shape: Sequence[int]) -> bool:
