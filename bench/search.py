@@ -119,7 +119,7 @@ class Kept:
 
     def get(self, name: str, make: Callable[[], Any]) -> Any:
         """What is kept under a name, or what `make` makes now."""
-        file = self.folder / f"{name.replace(' ', '-')}.json"
+        file = self.folder / f"{name}.json"
         if not file.is_file():
             write_atomically(file, json.dumps(make(), indent=1).encode())
         return json.loads(file.read_text(encoding="utf-8"))
@@ -199,13 +199,14 @@ class Experiment:
 
     def trained(self, name: str, network: Network, what: str) -> Found:
         """One network trained to the end from nothing."""
+        name = name.replace(" ", "-")
 
         def make() -> dict[str, Any]:
-            clock = _Clock(self.folder / f"{name.replace(' ', '-')}.seconds")
+            clock = _Clock(self.folder / f"{name}.seconds")
             prepare_backend(self.options.seed)
             _, accuracy, conversion = finish(
                 network, None, self.data.at(network.image), self.options, self.folder,
-                name=name.replace(" ", "-"), progress=clock.tick,
+                name=name, progress=clock.tick,
             )  # fmt: skip
             summary = conversion.summary
             return vars(

@@ -20,13 +20,13 @@ def run(options: argparse.Namespace) -> None:
     chosen = [zoo.entry(options.name)] if options.name else zoo.entries()
     if options.output:
         write_atomically(options.output, chosen[0].read())
+    told = [_as_json(each) for each in chosen]
     if options.json:
-        told = [_as_json(each) for each in chosen]
         print(json.dumps(told[0] if options.name else told))
     elif options.name:
-        _print_one(chosen[0], options)
+        _print_one(told[0], options)
     else:
-        _print_all(chosen)
+        _print_all(told)
 
 
 def _as_json(entry: zoo.Entry) -> dict[str, Any]:
@@ -41,36 +41,34 @@ def _as_json(entry: zoo.Entry) -> dict[str, Any]:
     }
 
 
-def _print_all(entries: list[zoo.Entry]) -> None:
+def _print_all(entries: list[dict[str, Any]]) -> None:
     table = plain_table("network", "task", title="lilliput zoo")
     for column in ("accuracy", "arena", "model file", "MACs"):
         table.add_column(column, justify="right")
-    for entry in entries:
-        told = _as_json(entry)
+    for entry in sorted(entries, key=lambda each: (each["task"], each["flash_bytes"])):
         table.add_row(
-            entry.name,
-            entry.task,
-            f"{entry.accuracy:.2%}",
-            f"{told['arena_bytes']:,}",
-            f"{told['flash_bytes']:,}",
-            f"{told['macs']:,}",
+            entry["name"],
+            entry["task"],
+            f"{entry['accuracy']:.2%}",
+            f"{entry['arena_bytes']:,}",
+            f"{entry['flash_bytes']:,}",
+            f"{entry['macs']:,}",
         )
     console = wide_console()
     console.print(table)
     console.print("lilliput zoo NAME -o FILE.lil writes one; arena and model file in bytes")
 
 
-def _print_one(entry: zoo.Entry, options: argparse.Namespace) -> None:
-    told = _as_json(entry)
-    table = plain_table(title=entry.name)
-    table.add_row("task", entry.task)
-    table.add_row("accuracy", f"{entry.accuracy:.2%} in int8, {entry.data}")
-    table.add_row("input", shape_text(told["input"]))
-    table.add_row("labels", ", ".join(told["labels"]))
-    table.add_row("arena", size_text(told["arena_bytes"]))
-    table.add_row("model file", size_text(told["flash_bytes"]))
-    table.add_row("multiply-accumulates", f"{told['macs']:,}")
-    table.add_row("made by", entry.command)
+def _print_one(entry: dict[str, Any], options: argparse.Namespace) -> None:
+    table = plain_table(title=entry["name"])
+    table.add_row("task", entry["task"])
+    table.add_row("accuracy", f"{entry['accuracy']:.2%} in int8, {entry['data']}")
+    table.add_row("input", shape_text(entry["input"]))
+    table.add_row("labels", ", ".join(entry["labels"]))
+    table.add_row("arena", size_text(entry["arena_bytes"]))
+    table.add_row("model file", size_text(entry["flash_bytes"]))
+    table.add_row("multiply-accumulates", f"{entry['macs']:,}")
+    table.add_row("made by", entry["command"])
     if options.output:
         table.add_row("written to", str(options.output))
     wide_console().print(table)

@@ -36,10 +36,9 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All networks, by task, the smallest first."""
-    files = [file.name for file in _folder().iterdir() if file.name.endswith(".json")]
-    found = [_entry(name.removesuffix(".json")) for name in files]
-    return sorted(found, key=lambda each: (each.task, len(each.read())))
+    """All networks, by name."""
+    files = sorted(file.name for file in _folder().iterdir() if file.name.endswith(".json"))
+    return [_entry(name.removesuffix(".json")) for name in files]
 
 
 def entry(name: str) -> Entry:
